@@ -1,0 +1,471 @@
+//! Every option and every word of `--help`. No logic: what the values mean is decided where they are used.
+//!
+//! The options of `batch` and `stream` get their variables (`PINEMU_…`) and the values of a `--config` file in `config.rs`.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, value_parser};
+use clap_complete::Shell;
+use secrecy::SecretString;
+
+use crate::{
+    http::{Header, InvokeUrl},
+    pace::Rate,
+    sink::kinesis_gateway::PartitionKey,
+    units::{Count, Patience, Size, StreamPrefix, TopicPrefix, duration, duration_or_zero},
+};
+
+/// Emulates Pinterest users posting: from a seed database to Kafka or Kinesis, with proof of delivery
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    max_term_width = 100,
+    disable_help_subcommand = true,
+    after_help = "\
+Try it without any set-up:
+  pinemu batch --topic-prefix 0abf7f0cd605 --demo -n 200 --rate 50"
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Post to Kafka topics behind a REST proxy: PREFIX.pin, PREFIX.geo, PREFIX.user
+    #[command(after_help = LAYERS, next_line_help = false)]
+    Batch(BatchArgs),
+    /// Post to Kinesis streams behind an API Gateway: PREFIX-pin, PREFIX-geo, PREFIX-user
+    #[command(after_help = LAYERS)]
+    Stream(StreamArgs),
+    /// Make a seed database of synthetic posts
+    Seed(SeedArgs),
+    /// Run a local receiver that speaks the APIs of both targets
+    Serve(ServeArgs),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell that will read it
+        shell: Shell,
+    },
+}
+
+const LAYERS: &str = "\
+Every option has a variable (--invoke-url: PINEMU_INVOKE_URL) and a key in the file of --config
+(invoke-url = \"…\"). A flag wins over a variable, a variable over the file, the file over the default.";
+
+/// When to colour, when to draw a progress bar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum When {
+    /// On a terminal
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OrderArg {
+    /// Every post once in shuffled order, then again in a new shuffle, for ever
+    Random,
+    /// By key, once
+    Index,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ArrivalsArg {
+    /// Like people who do not know of each other
+    Poisson,
+    /// Like a clock
+    Constant,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RecordKeyArg {
+    None,
+    /// The row's key, as a JSON string
+    Index,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum EndpointArg {
+    /// One record a request
+    Record,
+    /// Up to 500 records a request
+    Records,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BatchArgs {
+    /// What the topic names begin with; needed but for --demo
+    #[arg(long, value_name = "PREFIX", help_heading = "Target")]
+    pub(crate) topic_prefix: Option<TopicPrefix>,
+
+    /// The key of the Kafka records
+    #[arg(
+        long,
+        value_name = "WHICH",
+        default_value = "none",
+        help_heading = "Target"
+    )]
+    pub(crate) record_key: RecordKeyArg,
+
+    #[command(flatten)]
+    pub(crate) post: PostArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StreamArgs {
+    /// What the stream names begin with; needed but for --demo
+    #[arg(long, value_name = "PREFIX", help_heading = "Target")]
+    pub(crate) stream_prefix: Option<StreamPrefix>,
+
+    /// Which resource of the gateway takes the records
+    #[arg(
+        long,
+        value_name = "WHICH",
+        default_value = "record",
+        help_heading = "Target"
+    )]
+    pub(crate) endpoint: EndpointArg,
+
+    /// What decides the shard: the row's key (index), pin, geo or user (kind), or a constant (text:T)
+    #[arg(
+        long,
+        value_name = "WHAT",
+        default_value = "index",
+        help_heading = "Target"
+    )]
+    pub(crate) partition_key: PartitionKey,
+
+    #[command(flatten)]
+    pub(crate) post: PostArgs,
+}
+
+/// What `batch` and `stream` have in common.
+#[derive(Debug, Args)]
+pub(crate) struct PostArgs {
+    /// The seed database: mysql://user:password@host:3306/pinterest_data or sqlite:PATH
+    #[arg(long, value_name = "URL", help_heading = "Source")]
+    pub(crate) database_url: Option<SecretString>,
+
+    /// A file that holds the database password (or the variable PINEMU_DATABASE_PASSWORD)
+    #[arg(long, value_name = "FILE", help_heading = "Source")]
+    pub(crate) database_password_file: Option<PathBuf>,
+
+    /// The table of the pins
+    #[arg(
+        long,
+        value_name = "TABLE",
+        default_value = "pinterest_data",
+        help_heading = "Source"
+    )]
+    pub(crate) pin_table: String,
+
+    /// The table of where and when
+    #[arg(
+        long,
+        value_name = "TABLE",
+        default_value = "geolocation_data",
+        help_heading = "Source"
+    )]
+    pub(crate) geo_table: String,
+
+    /// The table of who
+    #[arg(
+        long,
+        value_name = "TABLE",
+        default_value = "user_data",
+        help_heading = "Source"
+    )]
+    pub(crate) user_table: String,
+
+    /// No set-up: an embedded seed database and receiver below pinemu-demo/, for a minute unless -n or -d
+    #[arg(long, conflicts_with_all = ["database_url", "invoke_url"], help_heading = "Source")]
+    pub(crate) demo: bool,
+
+    /// The REST proxy or the gateway's stage, such as http://127.0.0.1:8082
+    #[arg(long, value_name = "URL", help_heading = "Target")]
+    pub(crate) invoke_url: Option<InvokeUrl>,
+
+    /// A header for every request; may be given more than once
+    #[arg(short = 'H', long, value_name = "K: V", help_heading = "Target")]
+    pub(crate) header: Vec<Header>,
+
+    /// A file that holds the API key (or the variable PINEMU_API_KEY), sent as x-api-key
+    #[arg(long, value_name = "FILE", help_heading = "Target")]
+    pub(crate) api_key_file: Option<PathBuf>,
+
+    /// Certificates to trust beside the system's, as PEM
+    #[arg(long, value_name = "FILE", help_heading = "Target")]
+    pub(crate) cacert: Option<PathBuf>,
+
+    /// In which order posts are read
+    #[arg(
+        long,
+        value_name = "ORDER",
+        default_value = "random",
+        help_heading = "Which posts"
+    )]
+    pub(crate) order: OrderArg,
+
+    /// The same seed gives the same order and the same pauses [default: drawn, and told in the summary]
+    #[arg(long, value_name = "N", help_heading = "Which posts")]
+    pub(crate) random_seed: Option<u64>,
+
+    /// Stop after so many posts (10k and 1M are understood)
+    #[arg(short = 'n', long, value_name = "N", help_heading = "Which posts")]
+    pub(crate) count: Option<Count>,
+
+    /// Stop when the next post would be due after this time
+    #[arg(short = 'd', long, value_name = "TIME", value_parser = duration, help_heading = "Which posts")]
+    pub(crate) duration: Option<Duration>,
+
+    /// The lowest key to post
+    #[arg(
+        long,
+        value_name = "KEY",
+        allow_negative_numbers = true,
+        help_heading = "Which posts"
+    )]
+    pub(crate) from: Option<i128>,
+
+    /// The highest key to post
+    #[arg(
+        long,
+        value_name = "KEY",
+        allow_negative_numbers = true,
+        help_heading = "Which posts"
+    )]
+    pub(crate) to: Option<i128>,
+
+    /// Posts per second (30/m and 100/h are understood), or max
+    #[arg(
+        long,
+        value_name = "RATE",
+        default_value = "2/s",
+        help_heading = "Pace"
+    )]
+    pub(crate) rate: Rate,
+
+    /// How the pauses between posts are spread
+    #[arg(
+        long,
+        value_name = "HOW",
+        default_value = "poisson",
+        help_heading = "Pace"
+    )]
+    pub(crate) arrivals: ArrivalsArg,
+
+    /// Most posts in one request for one topic or stream
+    #[arg(
+        long,
+        value_name = "N",
+        default_value = "500",
+        help_heading = "Sending"
+    )]
+    pub(crate) batch_size: Count,
+
+    /// Most bytes in one request
+    #[arg(
+        long,
+        value_name = "SIZE",
+        default_value = "1MiB",
+        help_heading = "Sending"
+    )]
+    pub(crate) batch_bytes: Size,
+
+    /// How long the first post of a request waits for others
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration_or_zero, help_heading = "Sending")]
+    pub(crate) linger: Duration,
+
+    /// Requests on the wire at a time, or auto; 1: one at a time for each topic or stream, in order
+    #[arg(
+        long,
+        value_name = "N",
+        default_value = "auto",
+        help_heading = "Sending"
+    )]
+    pub(crate) in_flight: InFlight,
+
+    /// Longest that one request may take (an API Gateway takes up to 29s)
+    #[arg(long, value_name = "TIME", default_value = "35s", value_parser = duration, help_heading = "Sending")]
+    pub(crate) timeout: Duration,
+
+    /// Longest that connecting may take
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = duration, help_heading = "Sending")]
+    pub(crate) connect_timeout: Duration,
+
+    /// How long a record is tried before it is set aside, or forever
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "5m",
+        help_heading = "Sending"
+    )]
+    pub(crate) retry_for: Patience,
+
+    /// How long a signal lets what is on the wire settle
+    #[arg(long, value_name = "TIME", default_value = "8s", value_parser = duration_or_zero, help_heading = "Sending")]
+    pub(crate) grace: Duration,
+
+    /// The form of the summary on standard output
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        default_value = "text",
+        help_heading = "Output"
+    )]
+    pub(crate) format: Format,
+
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+
+    /// Draw a progress bar on standard error
+    #[arg(
+        long,
+        value_name = "WHEN",
+        default_value = "auto",
+        help_heading = "Output"
+    )]
+    pub(crate) progress: When,
+
+    /// Print the exact requests (of 3 posts unless -n) and send nothing
+    #[arg(long, help_heading = "Output")]
+    pub(crate) dry_run: bool,
+
+    /// A TOML file with options, keys as the long flags
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Print every setting with where it came from, secrets masked, and stop
+    #[arg(long, help_heading = "Output")]
+    pub(crate) print_config: bool,
+}
+
+/// How many requests may be on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum InFlight {
+    Auto,
+    Most(u16),
+}
+
+impl std::str::FromStr for InFlight {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.parse() {
+            _ if text == "auto" => Ok(Self::Auto),
+            Ok(most @ 1..=1024) => Ok(Self::Most(most)),
+            _ => Err("it is auto or a number from 1 to 1024".to_owned()),
+        }
+    }
+}
+
+/// How much is said, and how.
+#[derive(Debug, Args)]
+pub(crate) struct OutputArgs {
+    /// The form of the log on standard error
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        default_value = "text",
+        help_heading = "Output"
+    )]
+    pub(crate) log_format: Format,
+
+    /// Say nothing on success, one line on failure
+    #[arg(short, long, conflicts_with = "verbose", help_heading = "Output")]
+    pub(crate) quiet: bool,
+
+    /// Say more; -vv says all
+    #[arg(short, long, action = ArgAction::Count, help_heading = "Output")]
+    pub(crate) verbose: u8,
+
+    /// Colour the log
+    #[arg(
+        long,
+        value_name = "WHEN",
+        default_value = "auto",
+        help_heading = "Output"
+    )]
+    pub(crate) color: When,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SeedArgs {
+    /// Where to make the tables: mysql://user:password@host:3306/pinterest_data or sqlite:PATH
+    #[arg(long, value_name = "URL", env = "PINEMU_DATABASE_URL", hide_env = true)]
+    pub(crate) database_url: SecretString,
+
+    /// A file that holds the database password (or the variable PINEMU_DATABASE_PASSWORD)
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "PINEMU_DATABASE_PASSWORD_FILE",
+        hide_env = true
+    )]
+    pub(crate) database_password_file: Option<PathBuf>,
+
+    /// How many posts to make (10k and 1M are understood)
+    #[arg(long, value_name = "N", default_value = "11154")]
+    pub(crate) posts: Count,
+
+    /// The same seed makes the same rows, in either kind of database
+    #[arg(long, value_name = "N", default_value = "100")]
+    pub(crate) random_seed: u64,
+
+    /// Drop the three tables first if they exist
+    #[arg(long)]
+    pub(crate) replace: bool,
+
+    /// Draw a progress bar on standard error
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub(crate) progress: When,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// Address to listen on; port 0 takes any free port
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8082")]
+    pub(crate) listen: String,
+
+    /// Where acknowledged records land: DIR/topics/... and DIR/streams/...
+    #[arg(long, value_name = "DIR", default_value = "pinemu-data")]
+    pub(crate) data_dir: PathBuf,
+
+    /// Partitions of a topic, and shards of a stream
+    #[arg(long, value_name = "N", default_value = "1", value_parser = value_parser!(u32).range(1..=1000))]
+    pub(crate) partitions: u32,
+
+    /// Finish a landed file when it has so many records
+    #[arg(long, value_name = "N", default_value = "1000")]
+    pub(crate) flush_size: Count,
+
+    /// Finish a landed file so long after its first record
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration)]
+    pub(crate) flush_after: Duration,
+
+    /// Answer and count, keep nothing: for load tests
+    #[arg(long, conflicts_with_all = ["data_dir", "flush_size", "flush_after"])]
+    pub(crate) discard: bool,
+
+    /// Only these topics exist [default: any]
+    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    pub(crate) topics: Option<Vec<String>>,
+
+    /// Only these streams exist, and those created later [default: any]
+    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    pub(crate) streams: Option<Vec<String>>,
+
+    /// Write the port to FILE once connections are taken
+    #[arg(long, value_name = "FILE")]
+    pub(crate) port_file: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}

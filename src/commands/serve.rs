@@ -1,0 +1,120 @@
+//! `pinemu serve`: a receiver until it is told to stop.
+
+use std::{fmt::Write, fs, path::Path};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    cli::ServeArgs,
+    failure::{Exit, Failure, OrExit},
+    receiver::{Counts, Options, Receiver},
+    summary::grouped,
+    telemetry::{print, say},
+};
+
+pub(crate) async fn run(args: ServeArgs, stop: CancellationToken) -> Result<Exit, Failure> {
+    let data_dir = (!args.discard).then_some(args.data_dir);
+    let records = match &data_dir {
+        Some(dir) => format!("records land in {}", dir.display()),
+        None => "records are counted and discarded".to_owned(),
+    };
+    let receiver = Receiver::start(Options {
+        listen: args.listen,
+        data_dir,
+        partitions: args.partitions,
+        flush_size: args.flush_size.0,
+        flush_after: args.flush_after,
+        topics: args.topics,
+        streams: args.streams,
+    })
+    .await?;
+    let addr = receiver.addr();
+    say(&format!(
+        "listening on http://{addr}, {records}; stop with Ctrl-C"
+    ));
+    let written = args
+        .port_file
+        .as_deref()
+        .map_or(Ok(()), |path| write_port(path, addr.port()));
+    if written.is_ok() {
+        stop.cancelled().await;
+    }
+    let counts = receiver.stop().await?;
+    written?;
+    print(&report(&counts));
+    Ok(Exit::Success)
+}
+
+/// Who waits for the file finds all of it or none.
+fn write_port(path: &Path, port: u16) -> Result<(), Failure> {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".tmp");
+    let written =
+        fs::write(&temporary, format!("{port}\n")).and_then(|()| fs::rename(&temporary, path));
+    written.or_exit(Exit::CannotWrite, || {
+        format!("cannot write the port file {}", path.display())
+    })
+}
+
+fn report(counts: &Counts) -> String {
+    let mut text = String::new();
+    for (kind, records) in [("topic", &counts.topics), ("stream", &counts.streams)] {
+        for (name, &count) in records {
+            let s = if count == 1 { "" } else { "s" };
+            // A string cannot refuse what is written to it.
+            let _ = writeln!(text, "{kind} {name}: {} record{s}", grouped(count));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, ffi::OsString, time::Duration};
+
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    #[test]
+    fn the_report_has_a_line_for_each_topic_and_stream() {
+        let counts = Counts {
+            topics: BTreeMap::from([("a.pin".to_owned(), 1)]),
+            streams: BTreeMap::from([("a-geo".to_owned(), 20), ("a-user".to_owned(), 0)]),
+        };
+        let expected =
+            "topic a.pin: 1 record\nstream a-geo: 20 records\nstream a-user: 0 records\n";
+        assert_eq!(report(&counts), expected);
+    }
+
+    #[tokio::test]
+    async fn the_port_is_written_once_connections_are_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        let port_file = dir.path().join("port");
+        let data_dir = dir.path().join("data");
+        let line = ["pinemu", "serve", "--listen", "127.0.0.1:0", "--data-dir"]
+            .map(OsString::from)
+            .into_iter()
+            .chain([
+                data_dir.into(),
+                "--port-file".into(),
+                port_file.clone().into(),
+            ]);
+        let Command::Serve(args) = Cli::parse_from(line).command else {
+            panic!("not serve")
+        };
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(run(args, stop.clone()));
+        let port = loop {
+            match fs::read_to_string(&port_file) {
+                Ok(port) => break port,
+                Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        };
+        let address = format!("127.0.0.1:{}", port.trim());
+        tokio::net::TcpStream::connect(address).await.unwrap();
+        stop.cancel();
+        assert_eq!(running.await.unwrap().unwrap(), Exit::Success);
+    }
+}

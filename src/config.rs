@@ -1,0 +1,449 @@
+//! Settings: flags over variables over the file of `--config` over defaults.
+//!
+//! clap already puts flags over variables over defaults; the file slips in by becoming the defaults of the command that
+//! reads the line. So an option is defined once, in `cli.rs`, and a key of the file is the name of its flag.
+
+use std::{
+    collections::BTreeMap, env, ffi::OsString, fmt::Write as _, fs, ops::Range, path::PathBuf,
+};
+
+use clap::{ArgMatches, Command, CommandFactory, FromArgMatches, parser::ValueSource};
+use secrecy::SecretString;
+use toml::{Spanned, Value};
+
+use crate::{
+    cli::Cli,
+    failure::{Exit, Failure, OrExit},
+};
+
+/// The commands whose options have variables and keys.
+const LAYERED: [&str; 2] = ["batch", "stream"];
+/// Options that mean something only on a command line.
+const LINE_ONLY: [&str; 2] = ["config", "print-config"];
+
+/// What the user wants, and where each word of it came from.
+#[derive(Debug)]
+pub(crate) struct Invocation {
+    pub(crate) cli: Cli,
+    pub(crate) origin: Origin,
+}
+
+/// Where the settings of a command came from.
+#[derive(Debug, Clone)]
+pub(crate) struct Origin {
+    matches: ArgMatches,
+    file: BTreeMap<String, Vec<String>>,
+    path: Option<PathBuf>,
+}
+
+/// Why there is nothing to run.
+#[derive(Debug)]
+pub(crate) enum NotRun {
+    /// `--help` or `--version`: print this, all is well.
+    Told(String),
+    Failed(Failure),
+}
+
+impl From<Failure> for NotRun {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+/// Reads a command line, with the variables of the environment and the file that it names.
+pub(crate) fn parse(line: &[OsString]) -> Result<Invocation, NotRun> {
+    let path = config_path(line);
+    let file = match &path {
+        Some(path) => read(path)?,
+        None => BTreeMap::new(),
+    };
+    let command = layered(Cli::command(), &file);
+    let matches = command
+        .try_get_matches_from(line)
+        .map_err(|error| refusal(&error))?;
+    let cli = Cli::from_arg_matches(&matches).map_err(|error| refusal(&error))?;
+    let matches = matches
+        .subcommand()
+        .map(|(_, matches)| matches.clone())
+        .unwrap_or_default();
+    Ok(Invocation {
+        cli,
+        origin: Origin {
+            matches,
+            file,
+            path,
+        },
+    })
+}
+
+/// The file has to be known before the line can be read whole.
+fn config_path(line: &[OsString]) -> Option<PathBuf> {
+    let mut words = line.iter();
+    while let Some(word) = words.next() {
+        match word.to_str() {
+            Some("--") => break,
+            Some("--config") => return words.next().map(PathBuf::from),
+            Some(word) => {
+                if let Some(path) = word.strip_prefix("--config=") {
+                    return Some(PathBuf::from(path));
+                }
+            }
+            None => {}
+        }
+    }
+    let command = line
+        .get(1)
+        .and_then(|word| word.to_str())
+        .unwrap_or_default();
+    LAYERED
+        .contains(&command)
+        .then(|| env::var_os("PINEMU_CONFIG").map(PathBuf::from))
+        .flatten()
+}
+
+/// Reads a configuration file: its keys with their values as they would stand on a command line.
+fn read(path: &PathBuf) -> Result<BTreeMap<String, Vec<String>>, Failure> {
+    let name = path.display();
+    let text = fs::read_to_string(path).or_exit(Exit::Configuration, || {
+        format!("cannot read --config {name}")
+    })?;
+    let bad = |span: Range<usize>, what: String| {
+        let line = text[..span.start.min(text.len())].matches('\n').count() + 1;
+        Failure::new(Exit::Configuration, format!("{name}, line {line}: {what}"))
+    };
+    let values: BTreeMap<Spanned<String>, Spanned<Value>> = toml::from_str(&text)
+        .map_err(|error| bad(error.span().unwrap_or_default(), error.message().to_owned()))?;
+    let root = Cli::command();
+    let known = |key: &str| {
+        !LINE_ONLY.contains(&key)
+            && LAYERED
+                .iter()
+                .filter_map(|name| root.find_subcommand(name))
+                .any(|command| {
+                    command
+                        .get_arguments()
+                        .any(|arg| arg.get_long() == Some(key))
+                })
+    };
+    let mut file = BTreeMap::new();
+    for (key, value) in values {
+        if !known(key.get_ref()) {
+            return Err(bad(
+                key.span(),
+                format!(
+                    "unknown key {}; the keys are the long flags of batch and stream",
+                    key.get_ref()
+                ),
+            ));
+        }
+        let words = words(value.get_ref()).ok_or_else(|| {
+            bad(
+                value.span(),
+                format!("{} is a string, a number, true or false", key.get_ref()),
+            )
+        })?;
+        file.insert(key.into_inner(), words);
+    }
+    Ok(file)
+}
+
+fn words(value: &Value) -> Option<Vec<String>> {
+    match value {
+        Value::String(text) => Some(vec![text.clone()]),
+        Value::Integer(number) => Some(vec![number.to_string()]),
+        Value::Float(number) => Some(vec![number.to_string()]),
+        Value::Boolean(flag) => Some(vec![flag.to_string()]),
+        Value::Array(values) => values.iter().map(|value| words(value)?.pop()).collect(),
+        Value::Datetime(_) | Value::Table(_) => None,
+    }
+}
+
+/// Gives each option of the layered commands its variable, and the values of the file as defaults.
+fn layered(root: Command, file: &BTreeMap<String, Vec<String>>) -> Command {
+    LAYERED.iter().fold(root, |root, name| {
+        root.mut_subcommand(name, |command| {
+            command.mut_args(|arg| match arg.get_long().map(str::to_owned) {
+                Some(long) if long != "help" => {
+                    let arg = arg.env(variable(&long)).hide_env(true);
+                    match file.get(&long) {
+                        Some(words) => arg.default_values(words.clone()),
+                        None => arg,
+                    }
+                }
+                _ => arg,
+            })
+        })
+    })
+}
+
+fn variable(long: &str) -> String {
+    format!("PINEMU_{}", long.to_ascii_uppercase().replace('-', "_"))
+}
+
+/// A line that clap does not take, as one clear sentence.
+fn refusal(error: &clap::Error) -> NotRun {
+    let text = error.render().to_string();
+    if !error.use_stderr() {
+        return NotRun::Told(text);
+    }
+    if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return NotRun::Failed(Failure::new(
+            Exit::Usage,
+            "no command given; pinemu --help lists them",
+        ));
+    }
+    // clap adds the usage and a pointer to --help below the message; a log wants one line.
+    let message: Vec<&str> = text
+        .lines()
+        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
+    let message = message.join(" ");
+    let message = message
+        .strip_prefix("error: ")
+        .unwrap_or(&message)
+        .trim_end_matches('.');
+    NotRun::Failed(Failure::new(Exit::Usage, message))
+}
+
+impl Origin {
+    /// Whether the option was given, and is not just its default.
+    pub(crate) fn is_given(&self, long: &str) -> bool {
+        let id = long.replace('-', "_");
+        self.file.contains_key(long)
+            || matches!(
+                self.matches.value_source(&id),
+                Some(ValueSource::CommandLine | ValueSource::EnvVariable)
+            )
+    }
+
+    /// Whether it stands on the command line itself.
+    pub(crate) fn is_flag(&self, long: &str) -> bool {
+        self.matches.value_source(&long.replace('-', "_")) == Some(ValueSource::CommandLine)
+    }
+
+    /// Every setting of a command with where it came from, one a line. Secrets are masked.
+    pub(crate) fn describe(&self, command: &str) -> String {
+        let root = Cli::command();
+        let mut text = String::new();
+        let options = root
+            .find_subcommand(command)
+            .into_iter()
+            .flat_map(Command::get_arguments);
+        for arg in options {
+            let Some(long) = arg.get_long().filter(|long| !LINE_ONLY.contains(long)) else {
+                continue;
+            };
+            let raw = self.matches.get_raw(arg.get_id().as_str());
+            let value = raw.map(|words| {
+                words
+                    .map(|word| word.to_string_lossy())
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            });
+            let origin = match self.matches.value_source(arg.get_id().as_str()) {
+                Some(ValueSource::CommandLine) => "flag".to_owned(),
+                Some(ValueSource::EnvVariable) => variable(long),
+                _ => match (&self.path, self.file.contains_key(long)) {
+                    (Some(path), true) => path.display().to_string(),
+                    _ => "default".to_owned(),
+                },
+            };
+            let value = match value {
+                Some(value) => format!(
+                    "\"{}\"",
+                    mask(long, &value)
+                        .replace('\\', "\\\\")
+                        .replace('"', "\\\"")
+                ),
+                None => "(not set)".to_owned(),
+            };
+            // A string cannot refuse what is written to it.
+            let _ = writeln!(text, "{long} = {value}  # {origin}");
+        }
+        text
+    }
+}
+
+/// What may be shown of a value.
+fn mask(long: &str, value: &str) -> String {
+    match long {
+        "header" => value
+            .split(", ")
+            .map(|header| format!("{}: ***", header.split(':').next().unwrap_or_default()))
+            .collect::<Vec<_>>()
+            .join(", "),
+        "database-url" | "invoke-url" => match url::Url::parse(value) {
+            Ok(mut url) if url.password().is_some() => {
+                // Refused only by URLs without a host, and those hold no password.
+                let _ = url.set_password(Some("***"));
+                url.to_string()
+            }
+            Ok(_) => value.to_owned(),
+            Err(_) => "***".to_owned(),
+        },
+        _ => value.to_owned(),
+    }
+}
+
+/// A secret that is kept out of the command line: from the file, else from the variable. The last line break of a file is
+/// no part of it.
+pub(crate) fn secret(
+    file: Option<&PathBuf>,
+    variable: &str,
+) -> Result<Option<SecretString>, Failure> {
+    match file {
+        Some(path) => {
+            let text = fs::read_to_string(path).or_exit(Exit::Configuration, || {
+                format!("cannot read the secret in {}", path.display())
+            })?;
+            let text = text.strip_suffix('\n').unwrap_or(&text);
+            Ok(Some(SecretString::from(
+                text.strip_suffix('\r').unwrap_or(text),
+            )))
+        }
+        None => Ok(env::var(variable).ok().map(SecretString::from)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+    use crate::cli;
+
+    fn parsed(file: &str, line: &str) -> Result<Invocation, NotRun> {
+        let mut config = tempfile::NamedTempFile::new().unwrap();
+        config.write_all(file.as_bytes()).unwrap();
+        let path = config.path().to_str().unwrap().to_owned();
+        let line: Vec<OsString> = line
+            .split(' ')
+            .map(|word| {
+                if word == "FILE" {
+                    path.clone()
+                } else {
+                    word.to_owned()
+                }
+                .into()
+            })
+            .collect();
+        parse(&line)
+    }
+
+    fn failure(file: &str, line: &str) -> Failure {
+        match parsed(file, line) {
+            Err(NotRun::Failed(failure)) => failure,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn batch(invocation: Invocation) -> cli::BatchArgs {
+        match invocation.cli.command {
+            cli::Command::Batch(args) => args,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_flag_wins_over_the_file_and_the_file_over_the_default() {
+        let file = "topic-prefix = \"abc\"\nbatch-size = 7\nlinger = \"2s\"\nheader = [\"A: b\", \"C: d\"]\ndemo = true\n";
+        let invocation = parsed(file, "pinemu batch --config FILE --batch-size 9").unwrap();
+        assert!(invocation.origin.is_given("linger") && !invocation.origin.is_given("rate"));
+        assert!(invocation.origin.is_flag("batch-size") && !invocation.origin.is_flag("linger"));
+        let args = batch(invocation);
+        assert_eq!(args.topic_prefix.unwrap().to_string(), "abc");
+        assert_eq!(args.post.batch_size.0, 9);
+        assert_eq!(args.post.linger.as_secs(), 2);
+        assert_eq!(args.post.timeout.as_secs(), 35);
+        assert_eq!(args.post.header.len(), 2);
+        assert!(args.post.demo);
+    }
+
+    #[test]
+    fn a_file_may_serve_both_commands() {
+        let file = "topic-prefix = \"abc\"\nstream-prefix = \"def\"\nendpoint = \"records\"\n";
+        assert!(parsed(file, "pinemu batch --config FILE").is_ok());
+        assert!(parsed(file, "pinemu stream --config FILE").is_ok());
+    }
+
+    #[test]
+    fn an_error_in_the_file_names_its_line() {
+        for (file, part) in [
+            ("rate = 5\n\nrat = 6\n", "line 3: unknown key rat"),
+            ("rate = 5\nrate = 6\n", "line 2"),
+            ("rate\n", "line 1"),
+            ("# x\nrate = { a = 1 }\n", "line 2"),
+            ("config = \"x\"\n", "unknown key config"),
+        ] {
+            let failure = failure(file, "pinemu batch --config FILE");
+            assert!(failure.to_string().contains(part), "{failure}");
+            assert_eq!(failure.exit, Exit::Configuration);
+        }
+    }
+
+    #[test]
+    fn a_line_that_is_not_understood_is_refused_in_one_line() {
+        for line in [
+            "pinemu",
+            "pinemu bat",
+            "pinemu batch --rate 0",
+            "pinemu batch -n 0",
+            "pinemu batch --batch-size 0",
+            "pinemu batch --demo --invoke-url http://x",
+        ] {
+            let failure = failure("", line);
+            assert_eq!(failure.exit, Exit::Usage, "{line}");
+            assert!(
+                !failure.to_string().contains('\n') && failure.to_string().len() > 10,
+                "{failure}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_description_masks_secrets() {
+        let line = "pinemu batch --topic-prefix p --database-url mysql://u:s3cret@h/d --invoke-url http://u:s3cret@h -H X:s3cret";
+        let text = parsed("", line).unwrap().origin.describe("batch");
+        assert!(!text.contains("s3cret"), "{text}");
+        assert!(
+            text.contains("topic-prefix = \"p\"  # flag")
+                && text.contains("rate = \"2/s\"  # default"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn the_example_file_holds_every_key_with_its_default() {
+        let text =
+            fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/config/pinemu.toml")).unwrap();
+        let values: toml::Table = text
+            .lines()
+            .filter_map(|line| {
+                line.strip_prefix("# ")
+                    .filter(|line| line.contains(" = ") && !line.starts_with(' '))
+            })
+            .collect::<Vec<_>>()
+            .join("\n")
+            .parse()
+            .unwrap();
+        let root = Cli::command();
+        for command in LAYERED {
+            for arg in root.find_subcommand(command).unwrap().get_arguments() {
+                let Some(long) = arg.get_long().filter(|long| !LINE_ONLY.contains(long)) else {
+                    continue;
+                };
+                let value = words(
+                    values
+                        .get(long)
+                        .unwrap_or_else(|| panic!("{long} is missing")),
+                )
+                .unwrap();
+                if let [default] = arg.get_default_values() {
+                    assert_eq!(value, [default.to_str().unwrap()], "{long}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,440 @@
+//! The one loop over attempts: a batch until the fate of every record is settled.
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use hdrhistogram::Histogram;
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::{Instant, sleep},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::{
+    failure::{Exit, Failure},
+    http::Http,
+    post::{Kind, PerKind, Post},
+    retry::Backoff,
+    sink::{Entry, Reason, Sink, Verdict},
+};
+
+/// The longest that a `Retry-After` is obeyed.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_mins(1);
+/// How long a refusal of everything is doubted after the target has acknowledged records: gateways are redeployed.
+const DOUBT: Duration = Duration::from_secs(30);
+/// Trouble of the same target is told again after this time.
+const TELL_AGAIN: Duration = Duration::from_secs(30);
+
+/// How a delivery tries.
+#[derive(Debug, Clone)]
+pub(crate) struct Options {
+    /// Requests on the wire at a time.
+    pub(crate) in_flight: usize,
+    /// How long a record is tried.
+    pub(crate) retry_for: Duration,
+}
+
+/// How a record ended that was not delivered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// The target refused it for good.
+    Rejected(Reason),
+    /// No answer proved it in time; it may have landed.
+    Unproven(Reason),
+    /// The run ended first; it may have landed.
+    Open,
+}
+
+/// How a batch ended. Records that are not listed are delivered.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) posts: Vec<Post>,
+    /// Which post, which of its records, how.
+    pub(crate) failed: Vec<(usize, Kind, Fate)>,
+    /// What ends the run.
+    pub(crate) failure: Option<Failure>,
+}
+
+/// Numbers of all attempts so far.
+#[derive(Debug, Clone)]
+pub(crate) struct Attempts {
+    pub(crate) requests: u64,
+    /// Requests with records that had been sent before.
+    pub(crate) retries: u64,
+    /// Requests of which some record was refused because it was too much.
+    pub(crate) throttled: u64,
+    /// Bodies of all requests.
+    pub(crate) bytes_sent: u64,
+    /// From sending to the last byte of the answer, in microseconds; attempts without an answer are left out.
+    pub(crate) latency: Histogram<u64>,
+}
+
+/// Delivers batches to one target; shared by all that are under way.
+#[derive(Debug)]
+pub(crate) struct Delivery {
+    sink: Sink,
+    http: Http,
+    options: Options,
+    permits: Semaphore,
+    /// No new attempt starts once this is cancelled.
+    drain: CancellationToken,
+    attempts: Mutex<Attempts>,
+    health: Mutex<Health>,
+}
+
+/// What is known of the target as a whole.
+#[derive(Debug, Default)]
+struct Health {
+    /// When it last acknowledged or rejected a record.
+    last_answer: Option<Instant>,
+    trouble_told: Option<Instant>,
+    /// Topics or streams that the target said it does not have.
+    missing: PerKind<bool>,
+}
+
+/// What came of the records of one kind.
+type Settled = (Vec<(usize, Fate)>, Option<Failure>);
+
+impl Delivery {
+    pub(crate) fn new(sink: Sink, http: Http, options: Options, drain: CancellationToken) -> Self {
+        // One request at a time for each topic, or so many for all of them.
+        let permits = if options.in_flight == 1 {
+            Kind::ALL.len()
+        } else {
+            options.in_flight
+        };
+        let attempts = Attempts {
+            requests: 0,
+            retries: 0,
+            throttled: 0,
+            bytes_sent: 0,
+            latency: crate::summary::histogram(),
+        };
+        Self {
+            sink,
+            http,
+            permits: Semaphore::new(permits),
+            options,
+            drain,
+            attempts: Mutex::new(attempts),
+            health: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn sink(&self) -> &Sink {
+        &self.sink
+    }
+
+    pub(crate) fn attempts(&self) -> Attempts {
+        lock(&self.attempts).clone()
+    }
+
+    pub(crate) fn retries(&self) -> u64 {
+        lock(&self.attempts).retries
+    }
+
+    /// Asks for the three topics or streams and warns of those that the target says it does not have. Any other answer
+    /// proves nothing and is no reason to wait.
+    pub(crate) async fn look_for_targets(&self) {
+        let [pin, geo, user] = Kind::ALL.map(|kind| async move {
+            let answer = self.http.send(&self.sink.existence(kind)).await;
+            answer.is_ok_and(|answer| self.sink.is_missing(&answer))
+        });
+        let missing = PerKind::from(<[bool; 3]>::from(tokio::join!(pin, geo, user)));
+        for (kind, missing) in missing.iter() {
+            if *missing {
+                warn!(
+                    "{} says that it has no {} {}; trying all the same.",
+                    self.http.base(),
+                    self.sink.noun(),
+                    self.sink.target(kind)
+                );
+            }
+        }
+        lock(&self.health).missing = missing;
+    }
+
+    /// Sends the records of all posts until each is settled. The kinds travel side by side.
+    pub(crate) async fn deliver(&self, posts: Vec<Post>) -> Outcome {
+        let [pin, geo, user] = Kind::ALL.map(|kind| self.deliver_kind(kind, &posts));
+        let (pin, geo, user) = tokio::join!(pin, geo, user);
+        let mut failed = Vec::new();
+        let mut failure: Option<Failure> = None;
+        for (kind, (fates, stop)) in Kind::ALL.into_iter().zip([pin, geo, user]) {
+            failed.extend(fates.into_iter().map(|(post, fate)| (post, kind, fate)));
+            failure = Failure::graver(failure, stop);
+        }
+        Outcome {
+            posts,
+            failed,
+            failure,
+        }
+    }
+
+    async fn deliver_kind(&self, kind: Kind, posts: &[Post]) -> Settled {
+        let all: Vec<usize> = (0..posts.len()).collect();
+        let limit = self
+            .sink
+            .request_limit()
+            .unwrap_or(usize::MAX)
+            .min(all.len().max(1));
+        let mut parcels: Vec<Parcel> = all
+            .chunks(limit)
+            .rev()
+            .map(|posts| Parcel::new(posts.to_vec()))
+            .collect();
+        let mut settled = Vec::new();
+        while let Some(parcel) = parcels.pop() {
+            let entry = |post: &usize| Entry {
+                key: posts[*post].key,
+                record: posts[*post].records[kind].clone(),
+            };
+            let entries: Vec<Entry> = parcel.posts.iter().map(entry).collect();
+            let Some(attempt) = self.attempt(kind, &entries, parcel.since.is_some()).await else {
+                parcels.push(parcel);
+                break;
+            };
+            match self.judge(kind, parcel, attempt, &mut parcels, &mut settled) {
+                Ok(Duration::ZERO) => {}
+                Ok(pause) => {
+                    tokio::select! {
+                        () = sleep(pause) => {}
+                        () = self.drain.cancelled() => break,
+                    }
+                }
+                Err(failure) => {
+                    // The same answer awaits all others: nobody needs to hear it for himself.
+                    self.drain.cancel();
+                    settled.extend(open(&parcels));
+                    return (settled, Some(failure));
+                }
+            }
+        }
+        settled.extend(open(&parcels));
+        (settled, None)
+    }
+
+    /// One request and what its answer means. None: the run is ending and nothing was sent.
+    async fn attempt(&self, kind: Kind, entries: &[Entry], again: bool) -> Option<Attempt> {
+        let request = self.sink.request(kind, entries);
+        let permit = self.permit().await?;
+        let started = Instant::now();
+        let answer = self.http.send(&request).await;
+        drop(permit);
+        let took = started.elapsed();
+        let (verdicts, retry_after) = match &answer {
+            Ok(answer) => (
+                self.sink.verdicts(entries.len(), answer),
+                answer.retry_after,
+            ),
+            Err(no_answer) => {
+                let reason = Reason {
+                    status: None,
+                    text: no_answer.to_string().into(),
+                };
+                (vec![Verdict::Retry(reason); entries.len()], None)
+            }
+        };
+        let mut attempts = lock(&self.attempts);
+        attempts.requests += 1;
+        attempts.retries += u64::from(again);
+        attempts.bytes_sent += request.body.len() as u64;
+        attempts.throttled += u64::from(
+            verdicts
+                .iter()
+                .any(|verdict| matches!(verdict, Verdict::Throttled(_))),
+        );
+        if answer.is_ok() {
+            attempts
+                .latency
+                .saturating_record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+        }
+        Some(Attempt {
+            started,
+            verdicts,
+            retry_after,
+        })
+    }
+
+    async fn permit(&self) -> Option<SemaphorePermit<'_>> {
+        tokio::select! {
+            biased;
+            () = self.drain.cancelled() => None,
+            // Closed by nobody.
+            permit = self.permits.acquire() => permit.ok(),
+        }
+    }
+
+    /// Sorts the records of a parcel by what became of them: settled, or parcels to send again after the pause that is
+    /// returned. A failure ends the run.
+    fn judge(
+        &self,
+        kind: Kind,
+        mut parcel: Parcel,
+        attempt: Attempt,
+        parcels: &mut Vec<Parcel>,
+        settled: &mut Vec<(usize, Fate)>,
+    ) -> Result<Duration, Failure> {
+        let since = *parcel.since.get_or_insert(attempt.started);
+        let sent = parcel.posts.len();
+        let mut again = Vec::new();
+        let mut halve = Vec::new();
+        let mut trouble = None;
+        let mut stop = None;
+        for (post, verdict) in std::mem::take(&mut parcel.posts)
+            .into_iter()
+            .zip(attempt.verdicts)
+        {
+            match verdict {
+                Verdict::Acknowledged => {}
+                Verdict::Halve(reason) if sent > 1 => {
+                    halve.push(post);
+                    trouble = Some(reason);
+                }
+                Verdict::Halve(reason) | Verdict::Reject(reason) => {
+                    settled.push((post, Fate::Rejected(reason)));
+                }
+                Verdict::Retry(reason) | Verdict::Throttled(reason) => {
+                    again.push(post);
+                    trouble = Some(reason);
+                }
+                Verdict::Stop(exit, reason) => {
+                    again.push(post);
+                    trouble = Some(reason.clone());
+                    stop = Some((exit, reason));
+                }
+            }
+        }
+        if again.len() + halve.len() < sent {
+            self.note_answer();
+        }
+        for half in halve.chunks(halve.len().div_ceil(2).max(1)).rev() {
+            parcels.push(Parcel {
+                posts: half.to_vec(),
+                ..parcel.clone()
+            });
+        }
+        let Some(reason) = trouble else {
+            return Ok(Duration::ZERO);
+        };
+        self.note_trouble(kind, &reason);
+        if again.is_empty() {
+            return Ok(Duration::ZERO);
+        }
+        parcel.posts = again;
+        if let Some((exit, reason)) = stop {
+            let refused_since = *parcel.refused_since.get_or_insert(attempt.started);
+            if lock(&self.health).last_answer.is_none() || refused_since.elapsed() >= DOUBT {
+                let (base, target) = (self.http.base(), self.sink.target(kind));
+                parcels.push(parcel);
+                return Err(Failure::new(
+                    exit,
+                    format!("{base} refused records for {target}: {reason}"),
+                ));
+            }
+        }
+        if since.elapsed() >= self.options.retry_for {
+            if let Some(failure) = self.down_failure(kind, since, &reason) {
+                parcels.push(parcel);
+                return Err(failure);
+            }
+            settled.extend(
+                parcel
+                    .posts
+                    .into_iter()
+                    .map(|post| (post, Fate::Unproven(reason.clone()))),
+            );
+            return Ok(Duration::ZERO);
+        }
+        let asked = attempt
+            .retry_after
+            .unwrap_or_default()
+            .min(LONGEST_RETRY_AFTER);
+        let pause = parcel.backoff.pause().max(asked);
+        parcels.push(parcel);
+        Ok(pause)
+    }
+
+    /// The target settled a record for good, so it is there and works.
+    fn note_answer(&self) {
+        lock(&self.health).last_answer = Some(Instant::now());
+    }
+
+    /// Tells of trouble once, not once a request.
+    fn note_trouble(&self, kind: Kind, reason: &Reason) {
+        let mut health = lock(&self.health);
+        if health
+            .trouble_told
+            .is_none_or(|told| told.elapsed() >= TELL_AGAIN)
+        {
+            health.trouble_told = Some(Instant::now());
+            warn!(%reason, target_name = self.sink.target(kind), "Records are not acknowledged; trying again.");
+        } else {
+            info!(%reason, target_name = self.sink.target(kind), "Trying again.");
+        }
+    }
+
+    /// What ends the run if the target settled nothing since `since`; none if it settled other records.
+    fn down_failure(&self, kind: Kind, since: Instant, reason: &Reason) -> Option<Failure> {
+        let health = lock(&self.health);
+        if health.last_answer.is_some_and(|last| last > since) {
+            return None;
+        }
+        let (base, target, noun) = (self.http.base(), self.sink.target(kind), self.sink.noun());
+        let waited = humantime::format_duration(Duration::from_secs(since.elapsed().as_secs()));
+        Some(if health.missing[kind] {
+            let text = format!(
+                "the {noun} {target} does not exist at {base}; make it, or check the prefix: {reason}"
+            );
+            Failure::new(Exit::Configuration, text)
+        } else {
+            let text = format!(
+                "{base} acknowledged nothing for {waited}; is it running, and is --invoke-url right? {reason}"
+            );
+            Failure::new(Exit::Unreachable, text)
+        })
+    }
+}
+
+/// Records of one kind that go in one request; `posts` are places in the batch.
+#[derive(Debug, Clone)]
+struct Parcel {
+    posts: Vec<usize>,
+    backoff: Backoff,
+    /// When its records were first sent.
+    since: Option<Instant>,
+    /// Since when the target refuses everything.
+    refused_since: Option<Instant>,
+}
+
+impl Parcel {
+    fn new(posts: Vec<usize>) -> Self {
+        Self {
+            posts,
+            backoff: Backoff::default(),
+            since: None,
+            refused_since: None,
+        }
+    }
+}
+
+/// One request that was sent.
+struct Attempt {
+    started: Instant,
+    /// One for each of its records.
+    verdicts: Vec<Verdict>,
+    retry_after: Option<Duration>,
+}
+
+fn open(parcels: &[Parcel]) -> impl Iterator<Item = (usize, Fate)> {
+    parcels
+        .iter()
+        .flat_map(|parcel| parcel.posts.iter().map(|post| (*post, Fate::Open)))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,351 @@
+//! The only file that names reqwest: requests out, whole answers in. Decides nothing about them.
+
+use std::{error::Error, fmt, path::PathBuf, str::FromStr, time::Duration};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use reqwest::{
+    Certificate, Client,
+    header::{
+        ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION,
+        RETRY_AFTER,
+    },
+    redirect::Policy,
+};
+use secrecy::{ExposeSecret, SecretString};
+use url::Url;
+
+use crate::{
+    failure::{Exit, Failure, OrExit},
+    sink::{Answer, Method, Request},
+};
+
+/// Confluent's proxy closes a silent connection after 30 s; ours go first, so that no request meets a closing one.
+const IDLE: Duration = Duration::from_secs(20);
+
+/// The base address of a target: the REST proxy, or the stage of a gateway. Userinfo in it is Basic authentication.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct InvokeUrl(Url);
+
+impl FromStr for InvokeUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut url = Url::parse(text).map_err(|error| match error {
+            url::ParseError::RelativeUrlWithoutBase => {
+                "it has no scheme; write http://HOST:8082 or https://ID.execute-api.REGION.amazonaws.com/STAGE".to_owned()
+            }
+            other => other.to_string(),
+        })?;
+        if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
+            return Err("it starts with http:// or https:// and a host".to_owned());
+        }
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err("it ends with its path: no ? and no #".to_owned());
+        }
+        let segments: Vec<_> = url
+            .path_segments()
+            .map(Iterator::collect)
+            .unwrap_or_default();
+        if let Some(at) = segments
+            .iter()
+            .position(|segment| matches!(*segment, "topics" | "streams"))
+        {
+            let base = segments[..at].join("/");
+            url.set_path(&base);
+            return Err(format!(
+                "it is a topic's or stream's own address; give the base: {}",
+                Self(url)
+            ));
+        }
+        let path = url.path().trim_end_matches('/').to_owned();
+        url.set_path(&path);
+        Ok(Self(url))
+    }
+}
+
+impl InvokeUrl {
+    /// Without userinfo and without a slash at the end.
+    fn base(&self) -> String {
+        let mut url = self.0.clone();
+        // Refused only by URLs without a host, and this one has one.
+        let _ = url.set_username("");
+        let _ = url.set_password(None);
+        url.as_str().trim_end_matches('/').to_owned()
+    }
+
+    fn basic(&self) -> Option<String> {
+        let decoded = |text: &str| percent_encoding_free(text);
+        let password = self.0.password().map(decoded).unwrap_or_default();
+        let user = decoded(self.0.username());
+        (!user.is_empty() || !password.is_empty())
+            .then(|| format!("Basic {}", STANDARD.encode(format!("{user}:{password}"))))
+    }
+}
+
+/// Undoes percent-encoding, by the rules of form values less the plus sign.
+fn percent_encoding_free(text: &str) -> String {
+    let query = format!("x={}", text.replace('+', "%2B"));
+    url::form_urlencoded::parse(query.as_bytes())
+        .next()
+        .map(|(_, value)| value.into_owned())
+        .unwrap_or_default()
+}
+
+/// Holds no secret: the userinfo is left out.
+impl fmt::Display for InvokeUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.base())
+    }
+}
+
+impl fmt::Debug for InvokeUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "InvokeUrl({self})")
+    }
+}
+
+/// A header that every request carries.
+#[derive(Debug, Clone)]
+pub(crate) struct Header {
+    name: HeaderName,
+    value: HeaderValue,
+}
+
+impl Header {
+    /// The API key as API Gateway wants it.
+    pub(crate) fn api_key(key: &SecretString) -> Result<Self, String> {
+        Self::secret("x-api-key", key.expose_secret().trim())
+    }
+
+    fn secret(name: &'static str, value: &str) -> Result<Self, String> {
+        let mut value = HeaderValue::from_str(value)
+            .map_err(|_| format!("{name} holds characters that no header may hold"))?;
+        value.set_sensitive(true);
+        Ok(Self {
+            name: HeaderName::from_static(name),
+            value,
+        })
+    }
+}
+
+impl FromStr for Header {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, value) = text
+            .split_once(':')
+            .ok_or("a header is written 'Name: value'")?;
+        let name = HeaderName::from_str(name.trim())
+            .map_err(|_| "the part before the colon is no header name".to_owned())?;
+        let mut value = HeaderValue::from_str(value.trim())
+            .map_err(|_| "the value holds characters that no header may hold".to_owned())?;
+        // Whatever a user adds may be a credential.
+        value.set_sensitive(true);
+        Ok(Self { name, value })
+    }
+}
+
+/// How to talk to a target.
+#[derive(Debug)]
+pub(crate) struct Options {
+    pub(crate) invoke_url: InvokeUrl,
+    pub(crate) headers: Vec<Header>,
+    pub(crate) cacert: Option<PathBuf>,
+    /// Longest that one attempt may take, from sending to the last byte of the answer.
+    pub(crate) timeout: Duration,
+    pub(crate) connect_timeout: Duration,
+}
+
+/// A target, over kept connections.
+#[derive(Debug)]
+pub(crate) struct Http {
+    client: Client,
+    base: String,
+}
+
+/// Why there was no whole answer. Whether the target took the records is not known. Holds no secret.
+#[derive(Debug, Clone)]
+pub(crate) struct NoAnswer(pub(crate) String);
+
+impl Http {
+    pub(crate) fn new(options: Options) -> Result<Self, Failure> {
+        let mut headers = HeaderMap::new();
+        if let Some(basic) = options.invoke_url.basic() {
+            let mut value = HeaderValue::from_str(&basic).or_exit(
+                Exit::Usage,
+                || "--invoke-url holds a strange user or password",
+            )?;
+            value.set_sensitive(true);
+            headers.insert(AUTHORIZATION, value);
+        }
+        for header in options.headers {
+            headers.append(header.name, header.value);
+        }
+        let mut client = Client::builder()
+            .user_agent(concat!("pinemu/", env!("CARGO_PKG_VERSION")))
+            .default_headers(headers)
+            .timeout(options.timeout)
+            .connect_timeout(options.connect_timeout)
+            .pool_idle_timeout(IDLE)
+            .tcp_nodelay(true)
+            // No secret follows a redirect, and every attempt is one that we count.
+            .redirect(Policy::none())
+            .retry(reqwest::retry::never());
+        if let Some(path) = options.cacert {
+            let pem = std::fs::read(&path).or_exit(Exit::Configuration, || {
+                format!("cannot read --cacert {}", path.display())
+            })?;
+            let certificates =
+                Certificate::from_pem_bundle(&pem).or_exit(Exit::Configuration, || {
+                    format!(
+                        "--cacert {} is not a PEM file of certificates",
+                        path.display()
+                    )
+                })?;
+            client = client.tls_certs_merge(certificates);
+        }
+        let client = client
+            .build()
+            .or_exit(Exit::Configuration, || "cannot set up the HTTP client")?;
+        Ok(Self {
+            client,
+            base: options.invoke_url.base(),
+        })
+    }
+
+    /// The address that paths stand below.
+    pub(crate) fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// One attempt. Safe to cancel: then nothing is known of what the target did.
+    pub(crate) async fn send(&self, request: &Request) -> Result<Answer, NoAnswer> {
+        let method = match request.method {
+            Method::Get => reqwest::Method::GET,
+            Method::Post => reqwest::Method::POST,
+            Method::Put => reqwest::Method::PUT,
+        };
+        let mut builder = self
+            .client
+            .request(method, format!("{}{}", self.base, request.path))
+            .header(ACCEPT, request.accept);
+        if request.method != Method::Get {
+            builder = builder
+                .header(CONTENT_TYPE, request.content_type)
+                .body(request.body.clone());
+        }
+        let response = builder.send().await.map_err(NoAnswer::new)?;
+        let header = |name: &str| {
+            response
+                .headers()
+                .get(name)
+                .and_then(|value| value.to_str().ok())
+                .map(str::to_owned)
+        };
+        let mut answer = Answer {
+            status: response.status().as_u16(),
+            // The word may be followed by a colon and an address.
+            error_type: header("x-amzn-errortype")
+                .map(|word| word.split(':').next().unwrap_or_default().to_owned()),
+            retry_after: header(RETRY_AFTER.as_str())
+                .and_then(|value| value.parse().ok())
+                .map(Duration::from_secs),
+            location: header(LOCATION.as_str()),
+            ..Answer::default()
+        };
+        answer.body = response.bytes().await.map_err(NoAnswer::new)?;
+        Ok(answer)
+    }
+}
+
+impl NoAnswer {
+    /// The library wraps the cause that helps in several that do not.
+    #[expect(clippy::needless_pass_by_value, reason = "fits map_err")]
+    fn new(error: reqwest::Error) -> Self {
+        let mut cause: &dyn Error = &error;
+        while let Some(source) = cause.source() {
+            cause = source;
+        }
+        let what = if error.is_timeout() && error.is_connect() {
+            "cannot connect in time"
+        } else if error.is_timeout() {
+            return Self("no answer in time".to_owned());
+        } else if error.is_connect() {
+            "cannot connect"
+        } else if error.is_body() || error.is_decode() {
+            "the answer was cut off"
+        } else {
+            "the connection broke"
+        };
+        Self(format!("{what}: {cause}"))
+    }
+}
+
+impl fmt::Display for NoAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_invoke_url_is_a_base() {
+        for (given, base) in [
+            ("http://127.0.0.1:8082", "http://127.0.0.1:8082"),
+            ("http://127.0.0.1:8082/", "http://127.0.0.1:8082"),
+            (
+                "https://a.execute-api.us-east-1.amazonaws.com/Prod//",
+                "https://a.execute-api.us-east-1.amazonaws.com/Prod",
+            ),
+            ("http://user:p%40ss@host/x", "http://host/x"),
+        ] {
+            assert_eq!(given.parse::<InvokeUrl>().unwrap().to_string(), base);
+        }
+        for (given, part) in [
+            ("127.0.0.1:8082", "http"),
+            ("example", "no scheme"),
+            ("ftp://host", "http://"),
+            (
+                "http://host/Prod/topics/a.pin",
+                "give the base: http://host/Prod",
+            ),
+            (
+                "http://host/streams/a-pin/record",
+                "give the base: http://host",
+            ),
+            ("http://host/?a=b", "no ?"),
+        ] {
+            let error = given.parse::<InvokeUrl>().unwrap_err();
+            assert!(error.contains(part), "{error}");
+        }
+    }
+
+    #[test]
+    fn userinfo_is_basic_authentication_and_never_shown() {
+        let url: InvokeUrl = "http://us%20er:p%40s+s@host/x".parse().unwrap();
+        assert_eq!(
+            url.basic().unwrap(),
+            format!("Basic {}", STANDARD.encode("us er:p@s+s"))
+        );
+        assert!(!format!("{url} {url:?}").contains("p%40"));
+        assert!(
+            "http://host"
+                .parse::<InvokeUrl>()
+                .unwrap()
+                .basic()
+                .is_none()
+        );
+    }
+
+    #[test]
+    fn a_header_hides_its_value() {
+        let header: Header = "Authorization: Bearer s3cret".parse().unwrap();
+        assert!(!format!("{header:?}").contains("s3cret"));
+        assert!("no colon".parse::<Header>().is_err());
+        assert!("bad name: x".parse::<Header>().is_err());
+        assert!("a: b\nc".parse::<Header>().is_err());
+    }
+}

@@ -1,0 +1,458 @@
+//! The one loop over batches: takes posts when they are due, collects them into batches, hands those to delivery, and
+//! enters what is settled into the books, in source order.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use hdrhistogram::Histogram;
+use tokio::{
+    task::{JoinError, JoinHandle},
+    time::{Instant, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use crate::{
+    delivery::{Delivery, Fate, Outcome},
+    failure::{Exit, Failure},
+    pace::Schedule,
+    post::{Kind, PerKind, Post},
+    progress::Progress,
+    source::Posts,
+    summary::{Books, histogram},
+};
+
+/// Records that may be unsettled at a time, in bytes. Bounds the memory of a run.
+const WINDOW_BYTES: usize = 16 * 1024 * 1024;
+/// Batches that may be unsettled at a time. Where a batch is a single post, bytes alone would let too many wait.
+const WINDOW_BATCHES: usize = 1024;
+
+/// How a run goes.
+#[derive(Debug)]
+pub(crate) struct Options {
+    /// Posts to take at the most.
+    pub(crate) count: Option<u64>,
+    /// The run takes no post that is due later.
+    pub(crate) duration: Option<Duration>,
+    pub(crate) batch: BatchLimits,
+    /// Wait for each batch before the next one goes.
+    pub(crate) one_by_one: bool,
+    /// How long what is on the wire may settle once the run is told to stop.
+    pub(crate) grace: Duration,
+}
+
+/// When a batch is full.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BatchLimits {
+    pub(crate) posts: usize,
+    /// Of the body of one request, for each kind.
+    pub(crate) bytes: usize,
+    /// How long its first post waits for company.
+    pub(crate) linger: Duration,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) books: Books,
+    /// Posts that were handed to delivery and not settled.
+    pub(crate) returned: u64,
+    /// Entering the batch minus due, in microseconds; none if nothing was due at a time.
+    pub(crate) lateness: Option<Histogram<u64>>,
+    pub(crate) elapsed: Duration,
+    /// Told to stop before its end.
+    pub(crate) stopped: bool,
+    pub(crate) failure: Option<Failure>,
+}
+
+/// Runs until the posts end, `options` say so, `stop` is cancelled or a failure ends it. `drain` tells delivery to start
+/// nothing new.
+pub(crate) async fn run(
+    posts: &mut Posts,
+    schedule: Schedule,
+    options: &Options,
+    delivery: &Arc<Delivery>,
+    stop: &CancellationToken,
+    drain: &CancellationToken,
+    progress: &Progress,
+) -> Ended {
+    let mut run = Run {
+        start: Instant::now(),
+        options,
+        delivery,
+        progress,
+        schedule,
+        waiting: VecDeque::new(),
+        source_open: true,
+        taken: 0,
+        batch: Batch::new(options.batch),
+        window: Window::new(options.one_by_one),
+        books: Books::default(),
+        returned: 0,
+        broken: false,
+        lateness: histogram(),
+        failure: None,
+    };
+    let stopped = run.until_told(posts, stop).await;
+    let stopped = stopped || run.failure.is_some();
+    if stopped {
+        drain.cancel();
+        run.settle_within(options.grace).await;
+    }
+    Ended {
+        books: run.books,
+        returned: run.returned,
+        lateness: run.schedule.is_paced().then_some(run.lateness),
+        elapsed: run.start.elapsed(),
+        stopped,
+        failure: run.failure,
+    }
+}
+
+struct Run<'a> {
+    start: Instant,
+    options: &'a Options,
+    delivery: &'a Arc<Delivery>,
+    progress: &'a Progress,
+    schedule: Schedule,
+    /// Posts that are not yet due or have no room yet, each with its due time once that is known.
+    waiting: VecDeque<(Post, Option<Due>)>,
+    /// More posts may come.
+    source_open: bool,
+    taken: u64,
+    batch: Batch,
+    window: Window,
+    books: Books,
+    returned: u64,
+    /// A post before this one was not settled: the books are closed, so that the cursor stays before it.
+    broken: bool,
+    lateness: Histogram<u64>,
+    failure: Option<Failure>,
+}
+
+/// When a post is due, from the start of the run; none: at once.
+type Due = Option<Duration>;
+
+/// Why no post can be taken just now.
+enum Blocked {
+    /// Nothing more will be taken.
+    End,
+    /// Until this time.
+    NotDue(Duration),
+    /// Until more have been read.
+    NoPost,
+    /// Until the batch is on its way.
+    BatchFull,
+}
+
+impl Run<'_> {
+    /// Goes on until all is settled (false) or the run is told to stop or has failed (true).
+    async fn until_told(&mut self, posts: &mut Posts, stop: &CancellationToken) -> bool {
+        loop {
+            let blocked = self.take();
+            let ended = matches!(blocked, Blocked::End);
+            let full = matches!(blocked, Blocked::BatchFull);
+            let now = self.start.elapsed();
+            if self.window.is_open() && self.batch.is_ready(now, full || ended) {
+                let batch = self.batch.take();
+                self.window.start(batch, self.delivery);
+                continue;
+            }
+            if ended && self.window.is_empty() && self.batch.posts.is_empty() {
+                return false;
+            }
+            let wake = self.wake_at(&blocked);
+            let wants_posts = matches!(blocked, Blocked::NoPost);
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return true,
+                settled = self.window.next() => {
+                    self.commit(settled);
+                    if self.failure.is_some() {
+                        return true;
+                    }
+                }
+                chunk = posts.next(), if wants_posts => match chunk {
+                    None => self.source_open = false,
+                    Some(Ok(chunk)) => self.waiting.extend(chunk.into_iter().map(|post| (post, None))),
+                    Some(Err(failure)) => {
+                        self.failure = Some(failure);
+                        return true;
+                    }
+                },
+                () = sleep_until_some(wake.map(|wake| self.start + wake)) => {}
+            }
+        }
+    }
+
+    /// Moves the posts that are due into the batch, as many as it holds, and says why it stopped.
+    fn take(&mut self) -> Blocked {
+        loop {
+            let now = self.start.elapsed();
+            let over = self
+                .options
+                .duration
+                .is_some_and(|duration| !self.schedule.is_paced() && now >= duration);
+            if over || self.options.count.is_some_and(|count| self.taken >= count) {
+                return Blocked::End;
+            }
+            let Some((post, due)) = self.waiting.front_mut() else {
+                return if self.source_open {
+                    Blocked::NoPost
+                } else {
+                    Blocked::End
+                };
+            };
+            let due = *due.get_or_insert_with(|| self.schedule.next_due());
+            if due
+                .zip(self.options.duration)
+                .is_some_and(|(due, duration)| due > duration)
+            {
+                return Blocked::End;
+            }
+            if let Some(due) = due
+                && due > now
+            {
+                return Blocked::NotDue(due);
+            }
+            let sink = self.delivery.sink();
+            let sizes = PerKind::new(|kind| sink.size(post.key, &post.records[kind]));
+            let alone = self.window.is_new() && !self.batch.posts.is_empty();
+            if alone || !self.batch.has_room(&sizes) {
+                return Blocked::BatchFull;
+            }
+            if let Some(due) = due {
+                self.lateness.saturating_record(
+                    u64::try_from(now.saturating_sub(due).as_micros()).unwrap_or(u64::MAX),
+                );
+            }
+            if let Some((post, _)) = self.waiting.pop_front() {
+                self.batch.push(post, &sizes, now);
+            }
+            self.taken += 1;
+        }
+    }
+
+    /// When to look again although nothing has happened, from the start of the run.
+    fn wake_at(&self, blocked: &Blocked) -> Option<Duration> {
+        let due = match blocked {
+            Blocked::NotDue(due) => Some(*due),
+            _ => None,
+        };
+        let linger = self.batch.leaves_at().filter(|_| self.window.is_open());
+        // With nothing due at a time, only the clock ends a run that waits for the target.
+        let end = self
+            .options
+            .duration
+            .filter(|duration| !self.schedule.is_paced() && *duration > self.start.elapsed());
+        [due, linger, end].into_iter().flatten().min()
+    }
+
+    /// Enters what is settled into the books; from the first post on that is not, everything is returned.
+    fn commit(&mut self, Settled { outcome, posts }: Settled) {
+        let mut outcome = outcome.unwrap_or_else(|error| {
+            let text = format!("a delivery ended by itself: {error}; please report this");
+            Outcome {
+                posts: Vec::new(),
+                failed: Vec::new(),
+                failure: Some(Failure::new(Exit::Bug, text)),
+            }
+        });
+        self.failure = Failure::graver(self.failure.take(), outcome.failure.take());
+        let open = outcome
+            .failed
+            .iter()
+            .filter(|(_, _, fate)| *fate == Fate::Open)
+            .map(|(post, _, _)| *post)
+            .min();
+        let settled = if self.broken {
+            0
+        } else {
+            open.unwrap_or(outcome.posts.len())
+        };
+        self.broken |= (settled as u64) < posts;
+        self.returned += posts - settled as u64;
+        outcome.failed.retain(|(post, _, _)| *post < settled);
+        for (post, kind, fate) in &outcome.failed {
+            self.warn_once(&outcome.posts[*post], *kind, fate);
+        }
+        self.books.enter(settled, &outcome.failed);
+        self.progress.advance(settled as u64);
+        let (delivered, under_way) = (self.books.posts.delivered, self.window.posts());
+        self.progress.say(|| {
+            let retries = self.delivery.retries();
+            format!("{delivered} delivered  {under_way} in flight  {retries} retries")
+        });
+    }
+
+    /// The first record that is set aside is told with its reason; the summary counts the others.
+    fn warn_once(&self, post: &Post, kind: Kind, fate: &Fate) {
+        let (Fate::Rejected(reason) | Fate::Unproven(reason)) = fate else {
+            return;
+        };
+        let what = if matches!(fate, Fate::Rejected(_)) {
+            "rejected"
+        } else {
+            "unproven"
+        };
+        if self.books.posts.rejected + self.books.posts.unproven == 0 {
+            warn!(key = %post.key, %kind, %reason, "A record is {what}; further ones are only counted.");
+        }
+    }
+
+    /// Lets what is on the wire settle, but not for ever.
+    async fn settle_within(&mut self, grace: Duration) {
+        let end = Instant::now() + grace;
+        while !self.window.is_empty() {
+            tokio::select! {
+                settled = self.window.next() => self.commit(settled),
+                () = sleep_until(end) => break,
+            }
+        }
+        self.returned += self.window.posts();
+    }
+}
+
+async fn sleep_until_some(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Posts that will travel together.
+struct Batch {
+    limits: BatchLimits,
+    posts: Vec<Post>,
+    /// What each kind's request would hold.
+    sizes: PerKind<usize>,
+    /// When its first post came, from the start of the run.
+    since: Duration,
+}
+
+impl Batch {
+    fn new(limits: BatchLimits) -> Self {
+        Self {
+            limits,
+            posts: Vec::new(),
+            sizes: PerKind::default(),
+            since: Duration::ZERO,
+        }
+    }
+
+    /// A post that is larger than the limit travels alone.
+    fn has_room(&self, sizes: &PerKind<usize>) -> bool {
+        self.posts.is_empty()
+            || (self.posts.len() < self.limits.posts
+                && sizes
+                    .iter()
+                    .all(|(kind, size)| self.sizes[kind] + size <= self.limits.bytes))
+    }
+
+    fn push(&mut self, post: Post, sizes: &PerKind<usize>, now: Duration) {
+        if self.posts.is_empty() {
+            self.since = now;
+        }
+        for (kind, size) in sizes.iter() {
+            self.sizes[kind] += size;
+        }
+        self.posts.push(post);
+    }
+
+    /// When it goes although it is not full; never while it is empty.
+    fn leaves_at(&self) -> Option<Duration> {
+        (!self.posts.is_empty()).then(|| self.since + self.limits.linger)
+    }
+
+    fn is_ready(&self, now: Duration, at_once: bool) -> bool {
+        self.leaves_at()
+            .is_some_and(|leaves| at_once || self.posts.len() >= self.limits.posts || now >= leaves)
+    }
+
+    fn take(&mut self) -> (Vec<Post>, usize) {
+        let bytes = self.sizes.iter().map(|(_, size)| size).sum();
+        self.sizes = PerKind::default();
+        (std::mem::take(&mut self.posts), bytes)
+    }
+}
+
+/// The batches that are under way, in source order.
+struct Window {
+    deliveries: VecDeque<UnderWay>,
+    bytes: usize,
+    most_batches: usize,
+    /// Nothing has been settled yet: the first batch goes alone, so that a target that is not there gets no more of them.
+    new: bool,
+}
+
+struct UnderWay {
+    delivery: JoinHandle<Outcome>,
+    posts: u64,
+    bytes: usize,
+}
+
+/// A batch that is under way no more. An error is a panic.
+struct Settled {
+    outcome: Result<Outcome, JoinError>,
+    posts: u64,
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.delivery.abort();
+    }
+}
+
+impl Window {
+    fn new(one_by_one: bool) -> Self {
+        let most_batches = if one_by_one { 1 } else { WINDOW_BATCHES };
+        Self {
+            deliveries: VecDeque::new(),
+            bytes: 0,
+            most_batches,
+            new: true,
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.deliveries.is_empty()
+    }
+
+    fn is_new(&self) -> bool {
+        self.new
+    }
+
+    fn posts(&self) -> u64 {
+        self.deliveries.iter().map(|delivery| delivery.posts).sum()
+    }
+
+    fn is_open(&self) -> bool {
+        let room = if self.new { 1 } else { self.most_batches };
+        self.deliveries.len() < room && (self.bytes < WINDOW_BYTES || self.is_empty())
+    }
+
+    fn start(&mut self, (posts, bytes): (Vec<Post>, usize), delivery: &Arc<Delivery>) {
+        let (delivery, count) = (Arc::clone(delivery), posts.len() as u64);
+        self.bytes += bytes;
+        let delivery = tokio::spawn(async move { delivery.deliver(posts).await });
+        self.deliveries.push_back(UnderWay {
+            delivery,
+            posts: count,
+            bytes,
+        });
+    }
+
+    /// The outcome of the oldest batch. Waits for ever if there is none. Safe to cancel.
+    async fn next(&mut self) -> Settled {
+        let Some(oldest) = self.deliveries.front_mut() else {
+            return std::future::pending().await;
+        };
+        let settled = Settled {
+            outcome: (&mut oldest.delivery).await,
+            posts: oldest.posts,
+        };
+        self.bytes -= oldest.bytes;
+        self.deliveries.pop_front();
+        self.new = false;
+        settled
+    }
+}

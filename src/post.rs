@@ -1,0 +1,103 @@
+//! The domain: what a post is. No I/O, no target, no database.
+
+use std::{
+    fmt,
+    ops::{Index, IndexMut},
+};
+
+use bytes::Bytes;
+
+/// What a row tells of a post: the pin itself, where and when, or who.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Pin,
+    Geo,
+    User,
+}
+
+impl Kind {
+    pub(crate) const ALL: [Self; 3] = [Self::Pin, Self::Geo, Self::User];
+
+    /// The word in topic and stream names, in summaries and in files.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Pin => "pin",
+            Self::Geo => "geo",
+            Self::User => "user",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One value for each kind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct PerKind<T>([T; 3]);
+
+impl<T> PerKind<T> {
+    pub(crate) fn new(make: impl FnMut(Kind) -> T) -> Self {
+        Self(Kind::ALL.map(make))
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Kind, &T)> {
+        Kind::ALL.into_iter().zip(&self.0)
+    }
+
+    pub(crate) fn each_mut(&mut self) -> [&mut T; 3] {
+        self.0.each_mut()
+    }
+
+    pub(crate) fn into_array(self) -> [T; 3] {
+        self.0
+    }
+}
+
+/// In the order of [`Kind::ALL`].
+impl<T> From<[T; 3]> for PerKind<T> {
+    fn from(values: [T; 3]) -> Self {
+        Self(values)
+    }
+}
+
+impl<T> Index<Kind> for PerKind<T> {
+    type Output = T;
+
+    fn index(&self, kind: Kind) -> &T {
+        &self.0[kind as usize]
+    }
+}
+
+impl<T> IndexMut<Kind> for PerKind<T> {
+    fn index_mut(&mut self, kind: Kind) -> &mut T {
+        &mut self.0[kind as usize]
+    }
+}
+
+/// The key that makes three rows one post: any integer that `BIGINT` or `BIGINT UNSIGNED` can hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Key(pub(crate) i128);
+
+impl Key {
+    pub(crate) const MIN: Self = Self(i64::MIN as i128);
+    pub(crate) const MAX: Self = Self(u64::MAX as i128);
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A row as the JSON object that is posted, a part of a buffer that its page shares.
+pub(crate) type Record = Bytes;
+
+/// Three rows with the same key.
+#[derive(Debug, Clone)]
+pub(crate) struct Post {
+    pub(crate) key: Key,
+    pub(crate) records: PerKind<Record>,
+}

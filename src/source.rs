@@ -1,0 +1,546 @@
+//! Posts out of a seed database: MySQL, MariaDB or SQLite.
+//!
+//! ```text
+//! Reader (one for each table) ──pages of rows──▶ in_order: merged by key ──▶ chunks of posts
+//! Reader (one for each table) ──rows looked up─▶ shuffled: by key       ──▶ chunks of posts
+//! ```
+//! A new database is one file below this one and an arm in each `match` here.
+
+mod encode;
+mod in_order;
+mod mysql;
+mod reader;
+mod shuffled;
+mod sqlite;
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use futures_util::{StreamExt, stream::BoxStream};
+use secrecy::{ExposeSecret, SecretString};
+use sqlx::{AssertSqlSafe, Connection as _, mysql::MySqlRow, sqlite::SqliteRow};
+use tokio::{sync::mpsc, task::JoinHandle};
+use url::Url;
+
+use crate::{
+    failure::{Exit, Failure, OrExit},
+    post::{Key, Kind, PerKind, Post},
+};
+use encode::{Column, Rows, Shape};
+use reader::Reader;
+
+/// Posts that travel from the source to the pipeline together.
+pub(crate) type Chunk = Vec<Post>;
+
+/// Which posts, in which order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// Every post once in shuffled order, then again in a new shuffle, for ever.
+    Random { seed: u64 },
+    /// By key, once.
+    Index,
+}
+
+/// What to read.
+#[derive(Debug, Clone)]
+pub(crate) struct Options {
+    pub(crate) tables: PerKind<String>,
+    pub(crate) order: Order,
+    /// The range of the key, ends included.
+    pub(crate) from: Option<Key>,
+    pub(crate) to: Option<Key>,
+    /// How many posts will be taken at the most, so that a short run reads little.
+    pub(crate) count: Option<u64>,
+    /// How long a database that went away is waited for.
+    pub(crate) retry_for: Duration,
+}
+
+/// The posts of a run, read ahead of the taker.
+#[derive(Debug)]
+pub(crate) struct Posts {
+    chunks: mpsc::Receiver<Result<Chunk, Failure>>,
+    oddities: Arc<Mutex<Oddities>>,
+    task: JoinHandle<()>,
+}
+
+impl Posts {
+    /// The next posts in order; none when there are no more. Safe to cancel.
+    pub(crate) async fn next(&mut self) -> Option<Result<Chunk, Failure>> {
+        self.chunks.recv().await
+    }
+
+    /// What has been met so far that is no post.
+    pub(crate) fn oddities(&self) -> Oddities {
+        lock(&self.oddities).clone()
+    }
+}
+
+impl Drop for Posts {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// How many examples a warning names.
+const EXAMPLES: usize = 10;
+
+/// A number of keys, with the first of them as examples.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Tally {
+    pub(crate) count: u64,
+    pub(crate) examples: Vec<Key>,
+}
+
+impl Tally {
+    fn add(&mut self, key: Key) {
+        self.count += 1;
+        if self.examples.len() < EXAMPLES {
+            self.examples.push(key);
+        }
+    }
+}
+
+/// Rows that make no post.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Oddities {
+    /// Keys without all three rows.
+    pub(crate) incomplete: Tally,
+    /// Further rows with a key that was there before.
+    pub(crate) repeated: PerKind<Tally>,
+    /// Rows whose key is NULL.
+    pub(crate) keyless: PerKind<u64>,
+}
+
+/// A lock that a panic elsewhere cannot poison: the values behind our locks are whole after every statement.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A seed database, not yet connected.
+#[derive(Debug, Clone)]
+pub(crate) enum Database {
+    MySql(Box<mysql::Server>),
+    Sqlite(sqlite::File),
+}
+
+impl Database {
+    /// Reads a database URL as people have it: `mysql://…`, `mariadb://…`, SQLAlchemy's `mysql+pymysql://…?charset=utf8mb4`,
+    /// `sqlite:PATH`. `password` takes the place of one in the URL. No error holds the password.
+    pub(crate) fn parse(
+        url: &SecretString,
+        password: Option<&SecretString>,
+    ) -> Result<Self, Failure> {
+        let text = url.expose_secret().trim();
+        let usage = |what: String| Failure::new(Exit::Usage, format!("--database-url {what}"));
+        let Some((scheme, rest)) = text.split_once(':') else {
+            return Err(usage("has no scheme; write mysql://user:password@host:3306/pinterest_data or sqlite:PATH".into()));
+        };
+        if scheme == "sqlite" {
+            let path = rest.strip_prefix("//").unwrap_or(rest);
+            if path.is_empty() {
+                return Err(usage("names no file; write sqlite:PATH".into()));
+            }
+            return Ok(Self::Sqlite(sqlite::File::new(Path::new(path))));
+        }
+        let dialect = scheme
+            .split_once('+')
+            .map_or(scheme, |(dialect, _)| dialect);
+        if !matches!(dialect, "mysql" | "mariadb") || !rest.starts_with("//") {
+            return Err(usage("is not one that pinemu reads; write mysql://user:password@host:3306/pinterest_data or sqlite:PATH".into()));
+        }
+        let cure = "in a user name or password write % as %25, @ as %40, / as %2F, # as %23, ? as %3F and : as %3A, or give the password with --database-password-file";
+        let url = Url::parse(&format!("mysql:{rest}"))
+            .map_err(|error| usage(format!("does not parse ({error}); {cure}")))?;
+        // Else a part of a password would be taken for a port or a database, and be shown as such.
+        let misread = url.fragment().is_some()
+            || url.path().contains('@')
+            || url.query().is_some_and(|query| query.contains('@'));
+        if misread {
+            return Err(usage(format!("does not parse; {cure}")));
+        }
+        mysql::Server::new(&url, password).map(|server| Self::MySql(Box::new(server)))
+    }
+
+    /// A SQLite file.
+    pub(crate) fn file(path: &Path) -> Self {
+        Self::Sqlite(sqlite::File::new(path))
+    }
+
+    /// For people: `user@host:port/database` or the path of the file. Holds no password.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::MySql(server) => server.name().to_owned(),
+            Self::Sqlite(file) => file.path.display().to_string(),
+        }
+    }
+
+    async fn connect(&self) -> Result<Connection, sqlx::Error> {
+        Ok(match self {
+            Self::MySql(server) => Connection::MySql(server.connect().await?),
+            Self::Sqlite(file) => Connection::Sqlite(file.connect().await?),
+        })
+    }
+
+    /// What failed, on what, and what to do.
+    pub(crate) fn failure(&self, error: &sqlx::Error) -> Failure {
+        let name = self.name();
+        let code = error.as_database_error().and_then(|error| {
+            error
+                .try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>()
+                .map(sqlx::mysql::MySqlDatabaseError::number)
+        });
+        let cause = first_cause(error);
+        let database = match self {
+            Self::MySql(server) => server.database(),
+            Self::Sqlite(_) => "",
+        };
+        let (exit, what) = match (self, code) {
+            (_, Some(1045 | 1698)) => (
+                Exit::Refused,
+                format!("the database {name} refused the login; check user and password"),
+            ),
+            (_, Some(1044 | 1142 | 1143)) => (
+                Exit::Refused,
+                format!("the user may not read the database {name}; GRANT SELECT on it"),
+            ),
+            (_, Some(1049)) => (
+                Exit::Configuration,
+                format!(
+                    "there is no database {database} at {name}; check the name in --database-url"
+                ),
+            ),
+            (_, Some(1146 | 1054)) => (
+                Exit::Unreachable,
+                format!("a table of the database {name} has changed or gone"),
+            ),
+            (Self::Sqlite(file), _) if !file.path.exists() => (
+                Exit::Unreachable,
+                format!(
+                    "there is no file {name}; pinemu seed --database-url sqlite:{name} makes one"
+                ),
+            ),
+            (Self::Sqlite(_), _) => (
+                Exit::Unreachable,
+                format!("cannot read the SQLite database {name}"),
+            ),
+            (Self::MySql(_), Some(_)) => (
+                Exit::Unreachable,
+                format!("the database {name} answered with an error"),
+            ),
+            (Self::MySql(_), None) => (
+                Exit::Unreachable,
+                format!(
+                    "cannot reach the database {name}; is it running, and may this machine connect?"
+                ),
+            ),
+        };
+        Failure::new(exit, format!("{what}: {cause}"))
+    }
+
+    /// Finds the three tables and starts reading. Fails at once where a run cannot start: no database, no table, no key.
+    pub(crate) async fn read(self, options: Options) -> Result<Posts, Failure> {
+        let database = Arc::new(self);
+        let mut connection = database
+            .connect()
+            .await
+            .map_err(|error| database.failure(&error))?;
+        let mut tables = Vec::with_capacity(Kind::ALL.len());
+        for kind in Kind::ALL {
+            let table =
+                Table::find(&database, &mut connection, kind, &options.tables[kind]).await?;
+            tables.push(Arc::new(table));
+        }
+        // Closing is a courtesy to the server's log; a run does not depend on it.
+        let _ = connection.close().await;
+        let tables = PerKind::new(|kind| Arc::clone(&tables[kind as usize]));
+        let oddities = Arc::<Mutex<Oddities>>::default();
+        let (sender, chunks) = mpsc::channel(1);
+        let readers = PerKind::new(|kind| {
+            Reader::new(
+                Arc::clone(&database),
+                Arc::clone(&tables[kind]),
+                options.retry_for,
+                Arc::clone(&oddities),
+            )
+        });
+        let shared = Arc::clone(&oddities);
+        let task = tokio::spawn(async move {
+            let ended = match options.order {
+                Order::Index => in_order::read(readers, &options, &shared, &sender).await,
+                Order::Random { seed } => {
+                    shuffled::read(readers, &options, seed, &shared, &sender).await
+                }
+            };
+            if let Err(failure) = ended {
+                // Nobody listens any more: the run has ended for another reason.
+                let _ = sender.send(Err(failure)).await;
+            }
+        });
+        Ok(Posts {
+            chunks,
+            oddities,
+            task,
+        })
+    }
+}
+
+/// The first cause of an error of the database library, on one line and without the library's preface.
+pub(crate) fn first_cause(error: &sqlx::Error) -> String {
+    match error {
+        sqlx::Error::Database(error) => error.message().to_owned(),
+        sqlx::Error::Io(error) => error.to_string(),
+        sqlx::Error::Configuration(error) | sqlx::Error::Tls(error) => error.to_string(),
+        other => other.to_string(),
+    }
+}
+
+/// A column as the schema tells it.
+#[derive(Debug)]
+struct Definition {
+    name: String,
+    /// None where each value has a type of its own.
+    shape: Option<Shape>,
+    data_type: String,
+    /// Whether its type holds only integers.
+    integer: bool,
+    nullable: bool,
+}
+
+/// One of the three tables.
+#[derive(Debug)]
+struct Table {
+    kind: Kind,
+    name: String,
+    columns: Vec<Column>,
+    /// Which of the columns is the key.
+    key: usize,
+    /// Whether rows may have no key.
+    nullable: bool,
+    /// Whether an index orders by the key, so that a page costs what it holds.
+    indexed: bool,
+    /// Whether no two rows have the same key.
+    unique: bool,
+}
+
+/// What the key column may be called, the usual name first. A table written by pandas may have its row number beside the
+/// key, so the order matters.
+fn key_names(kind: Kind) -> [&'static str; 3] {
+    match kind {
+        Kind::Pin => ["index", "ind", "idx"],
+        Kind::Geo | Kind::User => ["ind", "idx", "index"],
+    }
+}
+
+impl Table {
+    async fn find(
+        database: &Database,
+        connection: &mut Connection,
+        kind: Kind,
+        name: &str,
+    ) -> Result<Self, Failure> {
+        let definitions = connection
+            .columns(name)
+            .await
+            .map_err(|error| database.failure(&error))?;
+        if definitions.is_empty() {
+            let text = format!(
+                "there is no table {name} in {}; name the table of {kind} rows with --{kind}-table, or make one with pinemu seed",
+                database.name()
+            );
+            return Err(Failure::new(Exit::Configuration, text));
+        }
+        let key = key_names(kind).iter().find_map(|name| {
+            definitions
+                .iter()
+                .position(|column| column.name.eq_ignore_ascii_case(name))
+        });
+        let Some(key) = key else {
+            let text = format!(
+                "table {name} has no key column: none of its columns is called index, ind or idx"
+            );
+            return Err(Failure::new(Exit::Data, text));
+        };
+        let column = &definitions[key];
+        if !column.integer {
+            let text = format!(
+                "the key column {} of table {name} is {}; keys are integers",
+                column.name, column.data_type
+            );
+            return Err(Failure::new(Exit::Data, text));
+        }
+        let (indexed, unique) = connection
+            .index_on(name, &column.name)
+            .await
+            .map_err(|error| database.failure(&error))?;
+        let nullable = column.nullable;
+        let columns = definitions
+            .iter()
+            .enumerate()
+            .map(|(i, column)| Column::new(&column.name, column.shape, i == 0))
+            .collect();
+        Ok(Self {
+            kind,
+            name: name.to_owned(),
+            columns,
+            key,
+            nullable,
+            indexed,
+            unique,
+        })
+    }
+
+    /// `SELECT` of all columns by name, so that a column added later does not shift the others.
+    fn select(&self) -> String {
+        let columns: Vec<_> = self
+            .columns
+            .iter()
+            .map(|column| quoted(&column.name))
+            .collect();
+        format!("SELECT {} FROM {}", columns.join(", "), quoted(&self.name))
+    }
+
+    fn key_name(&self) -> String {
+        quoted(&self.columns[self.key].name)
+    }
+
+    /// The condition on the key: after one that has been read, inside the range; never NULL.
+    fn condition(&self, after: Option<Key>, options: &Options) -> String {
+        let key = self.key_name();
+        let mut conditions = Vec::new();
+        match (after, options.from) {
+            (Some(after), _) => conditions.push(format!("{key} > {after}")),
+            (None, Some(from)) => conditions.push(format!("{key} >= {from}")),
+            (None, None) if self.nullable => conditions.push(format!("{key} IS NOT NULL")),
+            (None, None) => {}
+        }
+        conditions.extend(options.to.map(|to| format!("{key} <= {to}")));
+        if conditions.is_empty() {
+            String::new()
+        } else {
+            format!(" WHERE {}", conditions.join(" AND "))
+        }
+    }
+}
+
+/// An identifier found in the schema. Both databases take backticks.
+fn quoted(identifier: &str) -> String {
+    format!("`{}`", identifier.replace('`', "``"))
+}
+
+/// A row of either database.
+enum Row {
+    MySql(MySqlRow),
+    Sqlite(SqliteRow),
+}
+
+/// A connection to either database.
+enum Connection {
+    MySql(sqlx::MySqlConnection),
+    Sqlite(sqlx::SqliteConnection),
+}
+
+impl Connection {
+    async fn columns(&mut self, table: &str) -> Result<Vec<Definition>, sqlx::Error> {
+        match self {
+            Self::MySql(connection) => mysql::columns(connection, table).await,
+            Self::Sqlite(connection) => sqlite::columns(connection, table).await,
+        }
+    }
+
+    async fn index_on(&mut self, table: &str, column: &str) -> Result<(bool, bool), sqlx::Error> {
+        match self {
+            Self::MySql(connection) => mysql::index_on(connection, table, column).await,
+            Self::Sqlite(connection) => sqlite::index_on(connection, table, column).await,
+        }
+    }
+
+    /// The rows of a query, as they come. The SQL holds identifiers of the schema and integers, nothing else.
+    fn fetch(&mut self, sql: String) -> BoxStream<'_, Result<Row, sqlx::Error>> {
+        let sql = sqlx::raw_sql(AssertSqlSafe(sql));
+        match self {
+            Self::MySql(connection) => sql.fetch(connection).map(|row| row.map(Row::MySql)).boxed(),
+            Self::Sqlite(connection) => sql
+                .fetch(connection)
+                .map(|row| row.map(Row::Sqlite))
+                .boxed(),
+        }
+    }
+
+    /// Makes ready for one long result that is read with pauses.
+    async fn let_reader_pause(&mut self) -> Result<(), sqlx::Error> {
+        match self {
+            Self::MySql(connection) => sqlx::raw_sql(AssertSqlSafe(mysql::let_reader_pause()))
+                .execute(connection)
+                .await
+                .map(drop),
+            Self::Sqlite(_) => Ok(()),
+        }
+    }
+
+    async fn close(self) -> Result<(), sqlx::Error> {
+        match self {
+            Self::MySql(connection) => connection.close().await,
+            Self::Sqlite(connection) => connection.close().await,
+        }
+    }
+}
+
+impl Row {
+    /// The key column of a row; none for NULL.
+    fn key(&self, column: usize) -> Result<Option<Key>, RowError> {
+        let key = |raw: Option<&[u8]>| match raw {
+            None => Ok(None),
+            Some(raw) => encode::key(raw)
+                .map(Some)
+                .ok_or_else(|| RowError::Key(String::from_utf8_lossy(raw).into())),
+        };
+        match self {
+            Self::MySql(row) => key(mysql::raw(row, column)?),
+            Self::Sqlite(row) => sqlite::with_raw(row, column, |raw| key(raw.map(|(_, raw)| raw)))?,
+        }
+    }
+
+    /// Adds the row to `rows` as JSON.
+    fn encode(&self, key: Key, table: &Table, rows: &mut Rows) -> Result<(), RowError> {
+        for (i, column) in table.columns.iter().enumerate() {
+            let put = match (self, column.shape) {
+                (Self::MySql(row), shape) => {
+                    let raw = mysql::raw(row, i)?;
+                    rows.put(column, raw.map(|raw| (shape.unwrap_or(Shape::Text), raw)))
+                }
+                (Self::Sqlite(row), _) => sqlite::with_raw(row, i, |raw| rows.put(column, raw))?,
+            };
+            put.map_err(|bad| RowError::Value(bad, key, column.name.clone()))?;
+        }
+        rows.end(key);
+        Ok(())
+    }
+}
+
+/// Why a row could not be read.
+#[derive(Debug, thiserror::Error)]
+enum RowError {
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+    #[error("a key that is not an integer: {0}")]
+    Key(String),
+    #[error("{0} in column {2} of the row with key {1}")]
+    Value(encode::BadValue, Key, String),
+}
+
+impl RowError {
+    /// What ends a run that cannot read on.
+    fn failure(&self, database: &Database, table: &Table) -> Failure {
+        match self {
+            Self::Database(error) => database.failure(error),
+            other => Err::<(), _>(anyhow::anyhow!("{other}"))
+                .or_exit(Exit::Data, || {
+                    format!("table {} holds a row that cannot be posted", table.name)
+                })
+                .expect_err("made of an error"),
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! MySQL and MariaDB: what of reading is theirs alone. Rows come by the text protocol, which prints the values as they
+//! are to be sent.
+
+use secrecy::{ExposeSecret, SecretString};
+use sqlx::{
+    ConnectOptions, Decode, MySql, Row, ValueRef,
+    mysql::{MySqlConnectOptions, MySqlConnection, MySqlRow},
+};
+use url::Url;
+
+use super::{Definition, encode::Shape};
+use crate::failure::{Exit, Failure};
+
+/// Longest that a server waits for a reader of one long result, in seconds; a paced run reads it for hours.
+const NET_WRITE_TIMEOUT: u32 = 30 * 24 * 3600;
+
+/// Where the database is and how to log in.
+#[derive(Clone)]
+pub(crate) struct Server {
+    options: MySqlConnectOptions,
+    /// `user@host:port/database`, for people.
+    name: String,
+}
+
+/// No password in any output.
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Server").field(&self.name).finish()
+    }
+}
+
+impl Server {
+    pub(super) fn new(url: &Url, password: Option<&SecretString>) -> Result<Self, Failure> {
+        let bad = |what: &str| Failure::new(Exit::Usage, format!("--database-url: {what}"));
+        if let Some((_, charset)) = url.query_pairs().find(|(name, _)| name == "charset")
+            && charset != "utf8mb4"
+        {
+            let text = format!(
+                "--database-url asks for charset {charset}; pinemu reads utf8mb4, which holds every text"
+            );
+            return Err(Failure::new(Exit::Configuration, text));
+        }
+        let mut options =
+            MySqlConnectOptions::from_url(url).map_err(|error| bad(&super::first_cause(&error)))?;
+        if let Some(password) = password {
+            options = options.password(password.expose_secret());
+        }
+        let database = options
+            .get_database()
+            .ok_or_else(|| bad("names no database; put it behind the port: /pinterest_data"))?;
+        let name = format!(
+            "{}@{}:{}/{database}",
+            options.get_username(),
+            options.get_host(),
+            options.get_port()
+        );
+        // The mode of a session changes how rows are read as little as possible.
+        let options = options
+            .clone()
+            .pipes_as_concat(false)
+            .no_engine_substitution(false)
+            .disable_statement_logging();
+        Ok(Self { options, name })
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn database(&self) -> &str {
+        self.options.get_database().unwrap_or_default()
+    }
+
+    pub(crate) async fn connect(&self) -> Result<MySqlConnection, sqlx::Error> {
+        self.options.connect().await
+    }
+}
+
+/// A server cuts off a reader that pauses in the middle of a result; this lets it pause.
+pub(super) fn let_reader_pause() -> String {
+    format!("SET SESSION net_write_timeout = {NET_WRITE_TIMEOUT}")
+}
+
+/// Columns in the table's order; empty if there is no such table.
+pub(super) async fn columns(
+    connection: &mut MySqlConnection,
+    table: &str,
+) -> Result<Vec<Definition>, sqlx::Error> {
+    let sql = "SELECT CAST(column_name AS CHAR), CAST(data_type AS CHAR), CAST(collation_name AS CHAR), \
+               CAST(is_nullable AS CHAR) FROM information_schema.columns \
+               WHERE table_schema = DATABASE() AND table_name = ? ORDER BY ordinal_position";
+    let rows = sqlx::query(sql).bind(table).fetch_all(connection).await?;
+    rows.iter()
+        .map(|row| {
+            let data_type: String = row.try_get(1)?;
+            let collation: Option<String> = row.try_get(2)?;
+            Ok(Definition {
+                name: row.try_get(0)?,
+                shape: Some(shape(&data_type, collation.is_some())),
+                integer: is_integer(&data_type),
+                data_type,
+                nullable: row.try_get::<String, _>(3)? == "YES",
+            })
+        })
+        .collect()
+}
+
+/// Whether the column is the first of an index that orders by it; and whether one of them makes it unique.
+pub(super) async fn index_on(
+    connection: &mut MySqlConnection,
+    table: &str,
+    column: &str,
+) -> Result<(bool, bool), sqlx::Error> {
+    let sql = "SELECT CAST(COUNT(*) AS SIGNED), \
+               CAST(COALESCE(SUM(s.non_unique = 0 AND s.columns = 1), 0) AS SIGNED) FROM ( \
+                 SELECT MIN(non_unique) AS non_unique, COUNT(*) AS columns, \
+                   SUM(seq_in_index = 1 AND column_name = ?) AS leads FROM information_schema.statistics \
+                 WHERE table_schema = DATABASE() AND table_name = ? AND index_type = 'BTREE' GROUP BY index_name \
+               ) AS s WHERE s.leads > 0";
+    let row = sqlx::query(sql)
+        .bind(column)
+        .bind(table)
+        .fetch_one(connection)
+        .await?;
+    Ok((row.try_get::<i64, _>(0)? > 0, row.try_get::<i64, _>(1)? > 0))
+}
+
+/// By collation, not by the type's name: a `utf8mb4_bin` column is text and a `VARBINARY` is not.
+fn shape(data_type: &str, collated: bool) -> Shape {
+    if collated {
+        return Shape::Text;
+    }
+    match data_type {
+        "bit" => Shape::Bits,
+        "decimal" | "float" | "double" | "year" => Shape::Number,
+        _ if is_integer(data_type) => Shape::Number,
+        "date" | "time" | "datetime" | "timestamp" | "json" | "uuid" | "inet4" | "inet6" => {
+            Shape::Text
+        }
+        _ => Shape::Bytes,
+    }
+}
+
+fn is_integer(data_type: &str) -> bool {
+    matches!(
+        data_type,
+        "tinyint" | "smallint" | "mediumint" | "int" | "bigint"
+    )
+}
+
+/// What the server printed for a column, as bytes.
+pub(super) fn raw(row: &MySqlRow, column: usize) -> Result<Option<&[u8]>, sqlx::Error> {
+    let value = row.try_get_raw(column)?;
+    // `is_null` takes a date that begins with a zero byte for NULL, which the text protocol never prints.
+    if value.is_null() {
+        Ok(None)
+    } else {
+        <&[u8] as Decode<MySql>>::decode(value)
+            .map(Some)
+            .map_err(sqlx::Error::Decode)
+    }
+}

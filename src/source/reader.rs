@@ -1,0 +1,333 @@
+//! One table, read: page by page in key order, or the rows of some keys. Owns its connection and makes a new one when the
+//! database went away; a page that was cut off is read again from its beginning.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use futures_util::StreamExt;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep},
+};
+use tracing::warn;
+
+use super::{Connection, Database, Oddities, Options, Row, RowError, Rows, Table, lock};
+use crate::{failure::Failure, post::Key, retry::Backoff};
+
+/// JSON that a page holds, about.
+const PAGE_BYTES: usize = 2 * 1024 * 1024;
+/// The first page is small, so that the first post goes out soon.
+const FIRST_PAGE: usize = 200;
+const LARGEST_PAGE: usize = 20_000;
+
+/// Whether the database may be back in a moment: the connection broke or the server is going down or coming up.
+pub(super) fn is_transient(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::WorkerCrashed => true,
+        sqlx::Error::Database(error) => {
+            let number = error
+                .try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>()
+                .map(sqlx::mysql::MySqlDatabaseError::number);
+            // Too many connections, server shutdown, query interrupted, lock wait, deadlock, connection killed, …
+            matches!(
+                number,
+                Some(
+                    1040 | 1053 | 1077 | 1079 | 1152 | 1158
+                        ..=1161 | 1205 | 1213 | 1317 | 1927 | 2006 | 2013
+                )
+            ) || error.code().is_some_and(|code| code == "5")
+        }
+        _ => false,
+    }
+}
+
+/// Reads one table.
+#[derive(Debug)]
+pub(super) struct Reader {
+    database: Arc<Database>,
+    pub(super) table: Arc<Table>,
+    connection: Option<Connection>,
+    retry_for: Duration,
+    oddities: Arc<Mutex<Oddities>>,
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::MySql(_) => "MySql",
+            Self::Sqlite(_) => "Sqlite",
+        })
+    }
+}
+
+impl Reader {
+    pub(super) fn new(
+        database: Arc<Database>,
+        table: Arc<Table>,
+        retry_for: Duration,
+        oddities: Arc<Mutex<Oddities>>,
+    ) -> Self {
+        Self {
+            database,
+            table,
+            connection: None,
+            retry_for,
+            oddities,
+        }
+    }
+
+    /// The rows that a query yields, in its order; of successive rows with the same key the first.
+    pub(super) async fn rows(&mut self, sql: &str) -> Result<Rows, Failure> {
+        let mut patience = Patience::new(self.retry_for);
+        loop {
+            match self.try_rows(sql).await {
+                Ok(rows) => return Ok(rows),
+                Err(error) => self.wait_or_fail(&error, &mut patience).await?,
+            }
+        }
+    }
+
+    async fn try_rows(&mut self, sql: &str) -> Result<Rows, RowError> {
+        let table = Arc::clone(&self.table);
+        let mut rows = Rows::default();
+        let mut stream = self.connection().await?.fetch(sql.to_owned());
+        while let Some(row) = stream.next().await {
+            add(&row?, &table, &mut rows)?;
+        }
+        Ok(rows)
+    }
+
+    /// Counts the rows that have no key, where that can be.
+    pub(super) async fn count_keyless(&mut self) -> Result<(), Failure> {
+        if self.table.nullable {
+            // The key column of the answer holds the number.
+            let (key, name) = (self.table.key_name(), super::quoted(&self.table.name));
+            let count = self
+                .number(&format!("SELECT COUNT(*) FROM {name} WHERE {key} IS NULL"))
+                .await?;
+            if let Some(count) = count.and_then(|count| u64::try_from(count.0).ok()) {
+                lock(&self.oddities).keyless[self.table.kind] = count;
+            }
+        }
+        Ok(())
+    }
+
+    /// The lowest and the highest key in the range; none if there is no row.
+    pub(super) async fn bounds(
+        &mut self,
+        options: &Options,
+    ) -> Result<Option<(Key, Key)>, Failure> {
+        let (key, name) = (self.table.key_name(), super::quoted(&self.table.name));
+        let condition = self.table.condition(None, options);
+        let low = self
+            .number(&format!("SELECT MIN({key}) FROM {name}{condition}"))
+            .await?;
+        let high = self
+            .number(&format!("SELECT MAX({key}) FROM {name}{condition}"))
+            .await?;
+        Ok(low.zip(high))
+    }
+
+    /// The one number that a query yields; none for NULL.
+    async fn number(&mut self, sql: &str) -> Result<Option<Key>, Failure> {
+        let mut patience = Patience::new(self.retry_for);
+        loop {
+            let result = async {
+                let mut stream = self.connection().await?.fetch(sql.to_owned());
+                match stream.next().await {
+                    Some(row) => row?.key(0),
+                    None => Ok(None),
+                }
+            };
+            match result.await {
+                Ok(number) => return Ok(number),
+                Err(error) => self.wait_or_fail(&error, &mut patience).await?,
+            }
+        }
+    }
+
+    async fn connection(&mut self) -> Result<&mut Connection, sqlx::Error> {
+        let connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.database.connect().await?,
+        };
+        Ok(self.connection.insert(connection))
+    }
+
+    /// After an error: waits for another try, or says why there is none.
+    async fn wait_or_fail(
+        &mut self,
+        error: &RowError,
+        patience: &mut Patience,
+    ) -> Result<(), Failure> {
+        self.connection = None;
+        match error {
+            RowError::Database(cause) if is_transient(cause) => match patience.next() {
+                Some(pause) => {
+                    if patience.tries == 1 {
+                        warn!(table = self.table.name, error = %super::first_cause(cause), "The database went away; trying again.");
+                    }
+                    sleep(pause).await;
+                    Ok(())
+                }
+                None => Err(error.failure(&self.database, &self.table)),
+            },
+            error => Err(error.failure(&self.database, &self.table)),
+        }
+    }
+
+    /// All rows of the range in key order, in pages that end only between keys. Ends early when nobody takes them.
+    pub(super) async fn scan(
+        mut self,
+        options: Options,
+        pages: mpsc::Sender<Result<Rows, Failure>>,
+    ) {
+        let scanned = if self.table.indexed {
+            self.scan_by_page(&options, &pages).await
+        } else {
+            self.scan_at_once(&options, &pages).await
+        };
+        let ended = match scanned {
+            Ok(()) => self.count_keyless().await,
+            Err(failure) => Err(failure),
+        };
+        if let Err(failure) = ended {
+            let _ = pages.send(Err(failure)).await;
+        }
+    }
+
+    /// Pages by key range: each costs what it holds, and the server never waits for a slow reader.
+    async fn scan_by_page(
+        &mut self,
+        options: &Options,
+        pages: &mpsc::Sender<Result<Rows, Failure>>,
+    ) -> Result<(), Failure> {
+        let mut after = None;
+        let mut limit = FIRST_PAGE;
+        loop {
+            let condition = self.table.condition(after, options);
+            let sql = format!(
+                "{}{condition} ORDER BY {} LIMIT {limit}",
+                self.table.select(),
+                self.table.key_name()
+            );
+            let mut rows = self.rows(&sql).await?;
+            let full = rows.read() >= limit;
+            let Some(last) = rows.last_key() else {
+                return Ok(());
+            };
+            if full && !self.table.unique {
+                // More rows with the last key may follow, so that key is left to the next page.
+                rows.cut(last);
+            }
+            let Some(last) = rows.last_key() else {
+                limit *= 4;
+                continue;
+            };
+            after = Some(last);
+            limit =
+                (PAGE_BYTES / (rows.bytes() / rows.len()).max(1)).clamp(FIRST_PAGE, LARGEST_PAGE);
+            if pages.send(Ok(rows)).await.is_err() || !full {
+                return Ok(());
+            }
+        }
+    }
+
+    /// One ordered result: without an index on the key every page would sort the whole table again.
+    async fn scan_at_once(
+        &mut self,
+        options: &Options,
+        pages: &mpsc::Sender<Result<Rows, Failure>>,
+    ) -> Result<(), Failure> {
+        let mut after = None;
+        let mut patience = Patience::new(self.retry_for);
+        loop {
+            let condition = self.table.condition(after, options);
+            let sql = format!(
+                "{}{condition} ORDER BY {}",
+                self.table.select(),
+                self.table.key_name()
+            );
+            let before = after;
+            match self.try_scan_at_once(sql, pages, &mut after).await {
+                Ok(()) => return Ok(()),
+                Err(error) => {
+                    if after != before {
+                        patience = Patience::new(self.retry_for);
+                    }
+                    self.wait_or_fail(&error, &mut patience).await?;
+                }
+            }
+        }
+    }
+
+    /// `after` moves on with every page that was taken.
+    async fn try_scan_at_once(
+        &mut self,
+        sql: String,
+        pages: &mpsc::Sender<Result<Rows, Failure>>,
+        after: &mut Option<Key>,
+    ) -> Result<(), RowError> {
+        let table = Arc::clone(&self.table);
+        let connection = self.connection().await?;
+        connection.let_reader_pause().await?;
+        let mut stream = connection.fetch(sql);
+        let mut rows = Rows::default();
+        while let Some(row) = stream.next().await {
+            let row = row?;
+            let full = rows.bytes() >= PAGE_BYTES || (after.is_none() && rows.len() >= FIRST_PAGE);
+            if full && row.key(table.key)? != rows.last_key() {
+                *after = rows.last_key();
+                if pages.send(Ok(std::mem::take(&mut rows))).await.is_err() {
+                    return Ok(());
+                }
+            }
+            add(&row, &table, &mut rows)?;
+        }
+        if rows.len() > 0 {
+            *after = rows.last_key();
+            // Nobody takes it if the run has ended.
+            let _ = pages.send(Ok(rows)).await;
+        }
+        Ok(())
+    }
+}
+
+/// A row that follows another with the same key is counted and left out, one without a key is nothing at all.
+fn add(row: &Row, table: &Table, rows: &mut Rows) -> Result<(), RowError> {
+    match row.key(table.key)? {
+        None => Ok(()),
+        Some(key) if rows.last_key() == Some(key) => {
+            rows.repeat(key);
+            Ok(())
+        }
+        Some(key) => row.encode(key, table, rows),
+    }
+}
+
+/// How long to keep trying, and how long to wait between two tries.
+struct Patience {
+    backoff: Backoff,
+    until: Instant,
+    tries: u32,
+}
+
+impl Patience {
+    fn new(retry_for: Duration) -> Self {
+        Self {
+            backoff: Backoff::default(),
+            until: Instant::now() + retry_for,
+            tries: 0,
+        }
+    }
+
+    fn next(&mut self) -> Option<Duration> {
+        self.tries += 1;
+        (Instant::now() < self.until).then(|| self.backoff.pause())
+    }
+}

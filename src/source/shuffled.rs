@@ -1,0 +1,164 @@
+//! Posts in random order: a computed permutation of the key range says which key is next, and the rows of many keys are
+//! looked up at a time. Keys of the range that no row has are skipped.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+};
+
+use tokio::sync::mpsc;
+use tracing::warn;
+
+use super::{Chunk, Oddities, Options, Reader, lock, quoted};
+use crate::{
+    failure::Failure,
+    permutation::Permutation,
+    post::{Key, Kind, PerKind, Post, Record},
+};
+
+/// Keys that are looked up at a time. MariaDB turns a list of 1,000 into a table of its own, which costs more.
+const WINDOW: usize = 900;
+/// The first look-up is small, so that the first post goes out soon.
+const FIRST_WINDOW: usize = 100;
+
+/// Sends posts in passes over the range, for ever; ends when nobody takes them, or when a pass finds none.
+pub(super) async fn read(
+    mut readers: PerKind<Reader>,
+    options: &Options,
+    random_seed: u64,
+    oddities: &Arc<Mutex<Oddities>>,
+    chunks: &mpsc::Sender<Result<Chunk, Failure>>,
+) -> Result<(), Failure> {
+    for (_, reader) in readers.iter() {
+        if !reader.table.indexed {
+            let (table, key) = (&reader.table.name, reader.table.key_name());
+            warn!(
+                "The table {table} has no index on its key, so random order scans it for every {WINDOW} posts. This makes one: CREATE INDEX pinemu_key ON {} ({key})",
+                quoted(table)
+            );
+        }
+    }
+    for pass in 0.. {
+        let Some((low, high)) = bounds(&mut readers, options).await? else {
+            return Ok(());
+        };
+        let order = Permutation::new((high.0 - low.0).unsigned_abs() + 1, random_seed, pass);
+        let mut posted = false;
+        let mut position = 0;
+        let mut window = options.count.map_or(FIRST_WINDOW, |count| {
+            usize::try_from(count)
+                .unwrap_or(WINDOW)
+                .clamp(1, FIRST_WINDOW)
+        });
+        while position < order.len() {
+            let end = order.len().min(position + window as u128);
+            // The offset is below the width of the range, so the sum is a key again.
+            let keys: Vec<Key> = (position..end)
+                .map(|position| Key(low.0.wrapping_add_unsigned(order.at(position))))
+                .collect();
+            // What a later pass meets has been counted in the first.
+            let counted = (pass == 0).then_some(oddities);
+            let posts = look_up(&mut readers, &keys, counted).await?;
+            posted |= !posts.is_empty();
+            if !posts.is_empty() && chunks.send(Ok(posts)).await.is_err() {
+                return Ok(());
+            }
+            position = end;
+            window = WINDOW;
+        }
+        if pass == 0 {
+            for kind in Kind::ALL {
+                readers[kind].count_keyless().await?;
+            }
+        }
+        if !posted {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// The lowest and the highest key of all three tables together.
+async fn bounds(
+    readers: &mut PerKind<Reader>,
+    options: &Options,
+) -> Result<Option<(Key, Key)>, Failure> {
+    let mut range: Option<(Key, Key)> = None;
+    for kind in Kind::ALL {
+        if let Some((low, high)) = readers[kind].bounds(options).await? {
+            range = Some(range.map_or((low, high), |(lowest, highest)| {
+                (lowest.min(low), highest.max(high))
+            }));
+        }
+    }
+    Ok(range)
+}
+
+/// The posts of `keys`, in their order.
+async fn look_up(
+    readers: &mut PerKind<Reader>,
+    keys: &[Key],
+    oddities: Option<&Arc<Mutex<Oddities>>>,
+) -> Result<Chunk, Failure> {
+    let list = keys
+        .iter()
+        .map(Key::to_string)
+        .collect::<Vec<_>>()
+        .join(",");
+    let [pin, geo, user] = readers
+        .each_mut()
+        .map(|reader| find(reader, &list, oddities));
+    let (mut pin, mut geo, mut user) = tokio::try_join!(pin, geo, user)?;
+    let mut posts = Vec::with_capacity(keys.len());
+    for key in keys {
+        match (pin.remove(key), geo.remove(key), user.remove(key)) {
+            (Some(pin), Some(geo), Some(user)) => {
+                posts.push(Post {
+                    key: *key,
+                    records: PerKind::from([pin, geo, user]),
+                });
+            }
+            (None, None, None) => {}
+            _ => {
+                if let Some(oddities) = oddities {
+                    lock(oddities).incomplete.add(*key);
+                }
+            }
+        }
+    }
+    Ok(posts)
+}
+
+/// The rows of the keys in `list`, the first of each.
+async fn find(
+    reader: &mut Reader,
+    list: &str,
+    oddities: Option<&Arc<Mutex<Oddities>>>,
+) -> Result<HashMap<Key, Record>, Failure> {
+    let key = reader.table.key_name();
+    let rows = reader
+        .rows(&format!(
+            "{} WHERE {key} IN ({list})",
+            reader.table.select()
+        ))
+        .await?;
+    let mut repeated = rows.repeated().to_vec();
+    let mut records = HashMap::with_capacity(rows.len());
+    for (key, record) in rows.into_records() {
+        // Rows of one key need not stand together here.
+        if let std::collections::hash_map::Entry::Vacant(vacant) = records.entry(key) {
+            vacant.insert(record);
+        } else {
+            repeated.push(key);
+        }
+    }
+    if let Some(oddities) = oddities
+        && !repeated.is_empty()
+    {
+        let tally = &mut lock(oddities).repeated[reader.table.kind];
+        for key in repeated {
+            tally.add(key);
+        }
+    }
+    Ok(records)
+}

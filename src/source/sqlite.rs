@@ -1,0 +1,107 @@
+//! SQLite: what of reading is its alone. Values carry their own types, and print as MySQL prints them.
+
+use std::path::{Path, PathBuf};
+
+use sqlx::{
+    ConnectOptions, Decode, Row, Sqlite, TypeInfo, ValueRef,
+    sqlite::{SqliteConnectOptions, SqliteConnection, SqliteRow},
+};
+
+use super::{Definition, encode::Shape};
+
+/// A database file.
+#[derive(Debug, Clone)]
+pub(crate) struct File {
+    pub(crate) path: PathBuf,
+}
+
+impl File {
+    pub(super) fn new(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+        }
+    }
+
+    pub(super) async fn connect(&self) -> Result<SqliteConnection, sqlx::Error> {
+        SqliteConnectOptions::new()
+            .filename(&self.path)
+            .read_only(true)
+            .disable_statement_logging()
+            .connect()
+            .await
+    }
+}
+
+/// Columns in the table's order; empty if there is no such table.
+pub(super) async fn columns(
+    connection: &mut SqliteConnection,
+    table: &str,
+) -> Result<Vec<Definition>, sqlx::Error> {
+    let sql =
+        "SELECT name, type, \"notnull\" = 0 AND pk = 0 FROM pragma_table_info(?) ORDER BY cid";
+    let rows = sqlx::query(sql).bind(table).fetch_all(connection).await?;
+    rows.iter()
+        .map(|row| {
+            let data_type: String = row.try_get(1)?;
+            Ok(Definition {
+                name: row.try_get(0)?,
+                shape: None,
+                integer: data_type.to_ascii_uppercase().contains("INT"),
+                data_type,
+                nullable: row.try_get::<i64, _>(2)? != 0,
+            })
+        })
+        .collect()
+}
+
+/// Whether the column is the first of an index, or the row id; and whether one of them makes it unique.
+pub(super) async fn index_on(
+    connection: &mut SqliteConnection,
+    table: &str,
+    column: &str,
+) -> Result<(bool, bool), sqlx::Error> {
+    let row_id = "SELECT COUNT(*) FROM pragma_table_info(?1) \
+                  WHERE pk = 1 AND upper(type) = 'INTEGER' AND name = ?2 \
+                  AND (SELECT COUNT(*) FROM pragma_table_info(?1) WHERE pk > 0) = 1";
+    let indexes = "SELECT COUNT(*), COALESCE(SUM(list.\"unique\" AND list.partial = 0 \
+                   AND (SELECT COUNT(*) FROM pragma_index_info(list.name)) = 1), 0) FROM pragma_index_list(?1) AS list \
+                   JOIN pragma_index_info(list.name) AS info ON info.seqno = 0 AND info.name = ?2 WHERE list.partial = 0";
+    let row_id: i64 = sqlx::query(row_id)
+        .bind(table)
+        .bind(column)
+        .fetch_one(&mut *connection)
+        .await?
+        .try_get(0)?;
+    let row = sqlx::query(indexes)
+        .bind(table)
+        .bind(column)
+        .fetch_one(connection)
+        .await?;
+    let (indexes, unique): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+    Ok((row_id > 0 || indexes > 0, row_id > 0 || unique > 0))
+}
+
+/// Gives `then` the value of a column as MySQL would print it, with its type.
+pub(super) fn with_raw<T>(
+    row: &SqliteRow,
+    column: usize,
+    then: impl FnOnce(Option<(Shape, &[u8])>) -> T,
+) -> Result<T, sqlx::Error> {
+    let value = row.try_get_raw(column)?;
+    if value.is_null() {
+        return Ok(then(None));
+    }
+    let name = value.type_info().name().to_owned();
+    let decoded = match name.as_str() {
+        "INTEGER" => <i64 as Decode<Sqlite>>::decode(value)
+            .map(|number| then(Some((Shape::Number, number.to_string().as_bytes())))),
+        // Rust prints the shortest digits that give the number back, as the server does.
+        "REAL" => <f64 as Decode<Sqlite>>::decode(value)
+            .map(|number| then(Some((Shape::Number, number.to_string().as_bytes())))),
+        "BLOB" => {
+            <&[u8] as Decode<Sqlite>>::decode(value).map(|bytes| then(Some((Shape::Bytes, bytes))))
+        }
+        _ => <&[u8] as Decode<Sqlite>>::decode(value).map(|text| then(Some((Shape::Text, text)))),
+    };
+    decoded.map_err(sqlx::Error::Decode)
+}

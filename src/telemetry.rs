@@ -1,0 +1,73 @@
+//! What goes to standard error and standard output. The log never draws over the progress bar, and a reader that has gone
+//! is no error.
+
+use std::io::{self, IsTerminal, Write};
+
+use tracing::Level;
+use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
+
+use crate::{
+    cli::{Format, OutputArgs, When},
+    progress,
+};
+
+/// Starts the log. Called once.
+pub(crate) fn start(output: &OutputArgs) {
+    let level = match (output.quiet, output.verbose) {
+        (true, _) => Level::ERROR,
+        (_, 0) => Level::WARN,
+        (_, 1) => Level::INFO,
+        _ => Level::DEBUG,
+    };
+    // Other libraries speak only of what went wrong: what they log in detail may hold secrets.
+    let filter = EnvFilter::new(format!("error,pinemu={level}"));
+    let ansi = match output.color {
+        When::Always => true,
+        When::Never => false,
+        When::Auto => {
+            io::stderr().is_terminal()
+                && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+        }
+    };
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(Log)
+        .with_target(false)
+        .with_ansi(ansi);
+    match output.log_format {
+        Format::Text => log.init(),
+        Format::Json => log.json().flatten_event(true).init(),
+    }
+}
+
+/// Standard error, above the bar.
+struct Log;
+
+impl<'a> MakeWriter<'a> for Log {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        Self
+    }
+}
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        progress::above(|| io::stderr().write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
+/// Prints a result. A closed standard output (`| head`) ends nothing.
+pub(crate) fn print(text: &str) {
+    let mut out = io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// Says something to the person at the terminal.
+pub(crate) fn say(text: &str) {
+    let _ = progress::above(|| writeln!(io::stderr(), "{text}"));
+}
