@@ -8,7 +8,7 @@ use std::{
 use hdrhistogram::Histogram;
 use tokio::{
     sync::{Semaphore, SemaphorePermit},
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -21,6 +21,8 @@ use crate::{
     sink::{Entry, Reason, Sink, Verdict},
 };
 
+/// How long a run waits to hear whether its topics or streams are there.
+const PATIENCE_BEFORE_START: Duration = Duration::from_secs(5);
 /// The longest that a `Retry-After` is obeyed.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_mins(1);
 /// How long a refusal of everything is doubted after the target has acknowledged records: gateways are redeployed.
@@ -140,8 +142,11 @@ impl Delivery {
     /// proves nothing and is no reason to wait.
     pub(crate) async fn look_for_targets(&self) {
         let [pin, geo, user] = Kind::ALL.map(|kind| async move {
-            let answer = self.http.send(&self.sink.existence(kind)).await;
-            answer.is_ok_and(|answer| self.sink.is_missing(&answer))
+            let request = self.sink.existence(kind);
+            match timeout(PATIENCE_BEFORE_START, self.http.send(&request)).await {
+                Ok(Ok(answer)) => self.sink.is_missing(&answer),
+                _ => false,
+            }
         });
         let missing = PerKind::from(<[bool; 3]>::from(tokio::join!(pin, geo, user)));
         for (kind, missing) in missing.iter() {

@@ -1,8 +1,15 @@
 //! The only file that names reqwest: requests out, whole answers in. Decides nothing about them.
 
-use std::{error::Error, fmt, path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    error::Error,
+    fmt,
+    path::PathBuf,
+    str::FromStr,
+    time::{Duration, SystemTime},
+};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use percent_encoding::percent_decode_str;
 use reqwest::{
     Certificate, Client,
     header::{
@@ -74,21 +81,12 @@ impl InvokeUrl {
     }
 
     fn basic(&self) -> Option<String> {
-        let decoded = |text: &str| percent_encoding_free(text);
+        let decoded = |text| percent_decode_str(text).decode_utf8_lossy();
         let password = self.0.password().map(decoded).unwrap_or_default();
         let user = decoded(self.0.username());
         (!user.is_empty() || !password.is_empty())
             .then(|| format!("Basic {}", STANDARD.encode(format!("{user}:{password}"))))
     }
-}
-
-/// Undoes percent-encoding, by the rules of form values less the plus sign.
-fn percent_encoding_free(text: &str) -> String {
-    let query = format!("x={}", text.replace('+', "%2B"));
-    url::form_urlencoded::parse(query.as_bytes())
-        .next()
-        .map(|(_, value)| value.into_owned())
-        .unwrap_or_default()
 }
 
 /// Holds no secret: the userinfo is left out.
@@ -248,13 +246,23 @@ impl Http {
             error_type: header("x-amzn-errortype")
                 .map(|word| word.split(':').next().unwrap_or_default().to_owned()),
             retry_after: header(RETRY_AFTER.as_str())
-                .and_then(|value| value.parse().ok())
-                .map(Duration::from_secs),
+                .and_then(|value| retry_after(&value, SystemTime::now())),
             location: header(LOCATION.as_str()),
             ..Answer::default()
         };
         answer.body = response.bytes().await.map_err(NoAnswer::new)?;
         Ok(answer)
+    }
+}
+
+/// A `Retry-After`: seconds, or a date (RFC 9110, section 10.2.3).
+fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
+    match value.parse() {
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        Err(_) => httpdate::parse_http_date(value)
+            .ok()?
+            .duration_since(now)
+            .ok(),
     }
 }
 
@@ -338,6 +346,16 @@ mod tests {
                 .basic()
                 .is_none()
         );
+    }
+
+    #[test]
+    fn a_target_may_ask_for_patience_in_seconds_or_until_a_date() {
+        let now = httpdate::parse_http_date("Fri, 21 Nov 2025 10:00:00 GMT").unwrap();
+        assert_eq!(retry_after("7", now), Some(Duration::from_secs(7)));
+        let date = "Fri, 21 Nov 2025 10:00:05 GMT";
+        assert_eq!(retry_after(date, now), Some(Duration::from_secs(5)));
+        assert_eq!(retry_after(date, now + Duration::from_mins(1)), None);
+        assert_eq!(retry_after("soon", now), None);
     }
 
     #[test]

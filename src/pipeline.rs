@@ -82,6 +82,7 @@ pub(crate) async fn run(
         progress,
         schedule,
         waiting: VecDeque::new(),
+        due: None,
         source_open: true,
         taken: 0,
         batch: Batch::new(options.batch),
@@ -114,8 +115,10 @@ struct Run<'a> {
     delivery: &'a Arc<Delivery>,
     progress: &'a Progress,
     schedule: Schedule,
-    /// Posts that are not yet due or have no room yet, each with its due time once that is known.
-    waiting: VecDeque<(Post, Option<Due>)>,
+    /// Posts that are not yet due or have no room yet.
+    waiting: VecDeque<Post>,
+    /// When the first of them is due, once that has been asked: the schedule tells each time once.
+    due: Option<Due>,
     /// More posts may come.
     source_open: bool,
     taken: u64,
@@ -173,7 +176,7 @@ impl Run<'_> {
                 }
                 chunk = posts.next(), if wants_posts => match chunk {
                     None => self.source_open = false,
-                    Some(Ok(chunk)) => self.waiting.extend(chunk.into_iter().map(|post| (post, None))),
+                    Some(Ok(chunk)) => self.waiting.extend(chunk),
                     Some(Err(failure)) => {
                         self.failure = Some(failure);
                         return true;
@@ -195,14 +198,14 @@ impl Run<'_> {
             if over || self.options.count.is_some_and(|count| self.taken >= count) {
                 return Blocked::End;
             }
-            let Some((post, due)) = self.waiting.front_mut() else {
+            let Some(post) = self.waiting.front() else {
                 return if self.source_open {
                     Blocked::NoPost
                 } else {
                     Blocked::End
                 };
             };
-            let due = *due.get_or_insert_with(|| self.schedule.next_due());
+            let due = *self.due.get_or_insert_with(|| self.schedule.next_due());
             if due
                 .zip(self.options.duration)
                 .is_some_and(|(due, duration)| due > duration)
@@ -225,9 +228,10 @@ impl Run<'_> {
                     u64::try_from(now.saturating_sub(due).as_micros()).unwrap_or(u64::MAX),
                 );
             }
-            if let Some((post, _)) = self.waiting.pop_front() {
+            if let Some(post) = self.waiting.pop_front() {
                 self.batch.push(post, &sizes, now);
             }
+            self.due = None;
             self.taken += 1;
         }
     }

@@ -7,7 +7,7 @@ use std::{
 
 use rand::Rng;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::warn;
 
 use super::demo::Demo;
 use crate::{
@@ -30,7 +30,7 @@ use crate::{
     },
     source::{self, Database, Oddities, Order, Posts, Tally},
     summary::{Outcome, Summary, grouped, peak_rss_bytes, per_second},
-    telemetry::print,
+    telemetry::{print, say},
 };
 
 /// Requests on the wire at a time where the user leaves it to pinemu: large requests keep a target busy with few of them,
@@ -264,6 +264,30 @@ impl Plan {
         }
     }
 
+    /// What will happen, for those who watch.
+    fn announcement(&self, target: &str) -> String {
+        let args = &self.args;
+        let order = match args.order {
+            OrderArg::Random => "in random order",
+            OrderArg::Index => "by key",
+        };
+        let rate = match args.rate {
+            Rate::PerSecond(rate) => format!("at {rate} posts/s"),
+            Rate::Max => "as fast as possible".to_owned(),
+        };
+        let end = match (args.count, args.duration, args.order) {
+            (Some(count), _, _) => format!("{} posts", grouped(count.0)),
+            (None, Some(duration), _) => humantime::format_duration(duration).to_string(),
+            (None, None, OrderArg::Random) => "until stopped".to_owned(),
+            (None, None, OrderArg::Index) => "until the last, or stopped".to_owned(),
+        };
+        let source = self.database.name();
+        format!(
+            "Posting {order} {rate}, {end}: {source} to {target} ({}).",
+            self.prefix
+        )
+    }
+
     async fn post(self, stop: &CancellationToken) -> Result<Exit, Failure> {
         let options = self.pipeline_options();
         let drain = CancellationToken::new();
@@ -284,13 +308,23 @@ impl Plan {
             settings,
             drain.clone(),
         ));
-        let mut posts = self
-            .database
-            .clone()
-            .read(self.source_options(options.count))
-            .await?;
-        info!(database = self.database.name(), %target, "Starting.");
-        delivery.look_for_targets().await;
+        let start = async {
+            let posts = self
+                .database
+                .clone()
+                .read(self.source_options(options.count))
+                .await?;
+            delivery.look_for_targets().await;
+            Ok(posts)
+        };
+        let mut posts = tokio::select! {
+            posts = start => posts?,
+            // Nothing has been read yet.
+            () = stop.cancelled() => return Ok(Exit::Success),
+        };
+        if !self.args.output.quiet {
+            say(&self.announcement(&target));
+        }
         let progress = Progress::new(
             if self.args.output.quiet {
                 crate::cli::When::Never

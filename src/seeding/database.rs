@@ -1,21 +1,17 @@
 //! The connection to a seed database in the making. Every error it gives is a sentence about its target.
 
-use std::{fs::File, io, time::Duration};
+use std::fs::File;
 
 use sqlx::{
     AssertSqlSafe, ConnectOptions, Connection as _, MySqlConnection, SqliteConnection,
     sqlite::SqliteConnectOptions,
 };
-use tokio::time;
 
 use super::sql::{Chunk, MYSQL_TABLE_OPTIONS, SESSION, TABLES};
 use crate::{
     failure::{Exit, Failure, OrExit},
     source::{Database, first_cause},
 };
-
-/// How long a server may take to let us in.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A connection, and what its errors name.
 pub(super) struct Connected<'a> {
@@ -31,12 +27,7 @@ enum Connection {
 impl<'a> Connected<'a> {
     pub(super) async fn open(target: &'a Database) -> Result<Self, Failure> {
         let opened = match target {
-            Database::MySql(server) => {
-                match time::timeout(CONNECT_TIMEOUT, server.connect()).await {
-                    Ok(opened) => opened.map(Connection::MySql),
-                    Err(_) => Err(io::Error::from(io::ErrorKind::TimedOut).into()),
-                }
-            }
+            Database::MySql(server) => server.connect().await.map(Connection::MySql),
             Database::Sqlite(file) => {
                 let path = &file.path;
                 // The operating system gives better reasons than SQLite, so the file is first opened without it.

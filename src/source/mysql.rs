@@ -1,16 +1,21 @@
 //! MySQL and MariaDB: what of reading is theirs alone. Rows come by the text protocol, which prints the values as they
 //! are to be sent.
 
+use std::{io, time::Duration};
+
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::{
     ConnectOptions, Decode, MySql, Row, ValueRef,
     mysql::{MySqlConnectOptions, MySqlConnection, MySqlRow},
 };
+use tokio::time::timeout;
 use url::Url;
 
 use super::{Definition, encode::Shape};
 use crate::failure::{Exit, Failure};
 
+/// How long a server may take to let us in.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest that a server waits for a reader of one long result, in seconds; a paced run reads it for hours.
 const NET_WRITE_TIMEOUT: u32 = 30 * 24 * 3600;
 
@@ -71,8 +76,12 @@ impl Server {
         self.options.get_database().unwrap_or_default()
     }
 
+    /// Gives up after [`CONNECT_TIMEOUT`]: a firewall that drops packets would hold it for minutes.
     pub(crate) async fn connect(&self) -> Result<MySqlConnection, sqlx::Error> {
-        self.options.connect().await
+        match timeout(CONNECT_TIMEOUT, self.options.connect()).await {
+            Ok(connection) => connection,
+            Err(_) => Err(io::Error::from(io::ErrorKind::TimedOut).into()),
+        }
     }
 }
 
