@@ -469,3 +469,96 @@ pub(crate) struct ServeArgs {
     #[command(flatten)]
     pub(crate) output: OutputArgs,
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write;
+
+    use clap::CommandFactory;
+
+    use super::*;
+
+    /// The row of an option as the README shows it.
+    fn row(arg: &clap::Arg) -> String {
+        let takes_value = arg.get_action().takes_values();
+        let short = arg
+            .get_short()
+            .map(|short| format!("-{short}, "))
+            .unwrap_or_default();
+        let value = match arg.get_value_names() {
+            Some([name]) if takes_value => format!(" {name}"),
+            _ => String::new(),
+        };
+        let default = match arg.get_default_values() {
+            [default] if takes_value => format!("`{}`", default.to_str().unwrap()),
+            _ => String::new(),
+        };
+        let mut help = arg.get_help().unwrap().to_string();
+        let choices = if takes_value {
+            arg.get_possible_values()
+        } else {
+            Vec::new()
+        };
+        if !choices.is_empty() {
+            let names: Vec<_> = choices
+                .iter()
+                .map(|choice| format!("`{}`", choice.get_name()))
+                .collect();
+            write!(help, ": {}", names.join(", ")).unwrap();
+        }
+        format!(
+            "| `{short}--{}{value}` | {default} | {help} |\n",
+            arg.get_long().unwrap()
+        )
+    }
+
+    /// The options of `command` that `other` has too, or those that it has not.
+    fn table(command: &str, other: Option<(&str, bool)>) -> String {
+        let root = Cli::command();
+        let has = |command: &str, arg: &clap::Arg| {
+            root.find_subcommand(command)
+                .unwrap()
+                .get_arguments()
+                .any(|it| it.get_id() == arg.get_id())
+        };
+        let rows = root
+            .find_subcommand(command)
+            .unwrap()
+            .get_arguments()
+            .filter(|arg| {
+                arg.get_id() != "help"
+                    && other.is_none_or(|(other, shared)| has(other, arg) == shared)
+            });
+        rows.fold(
+            "| option | default | meaning |\n|---|---|---|\n".to_owned(),
+            |table, arg| table + &row(arg),
+        )
+    }
+
+    #[test]
+    fn the_readme_shows_every_option_as_help_does() {
+        let readme =
+            std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+        let tables = [
+            table("batch", Some(("stream", false))),
+            table("stream", Some(("batch", false))),
+            table("batch", Some(("stream", true))),
+            table("seed", None),
+            table("serve", None),
+        ];
+        let missing: Vec<_> = tables
+            .into_iter()
+            .filter(|table| !readme.contains(table))
+            .collect();
+        assert!(
+            missing.is_empty(),
+            "README.md lacks these tables:\n{}",
+            missing.join("\n")
+        );
+    }
+
+    #[test]
+    fn the_definition_holds_no_contradiction() {
+        Cli::command().debug_assert();
+    }
+}
