@@ -212,6 +212,10 @@ impl Database {
                     "there is no database {database} at {name}; check the name in --database-url"
                 ),
             ),
+            (_, Some(1298)) => (
+                Exit::Configuration,
+                format!("the database {name} does not take the time zone in --database-url"),
+            ),
             (_, Some(1146 | 1054)) => (
                 Exit::Unreachable,
                 format!("a table of the database {name} has changed or gone"),

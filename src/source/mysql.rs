@@ -45,8 +45,12 @@ impl Server {
             );
             return Err(Failure::new(Exit::Configuration, text));
         }
-        let mut options =
-            MySqlConnectOptions::from_url(url).map_err(|error| bad(&super::first_cause(&error)))?;
+        // A plus is one, as in `time-zone=+02:00`, and not a blank as in a form.
+        let mut url = url.clone();
+        let query = url.query().map(|query| query.replace('+', "%2B"));
+        url.set_query(query.as_deref());
+        let mut options = MySqlConnectOptions::from_url(&url)
+            .map_err(|error| bad(&super::first_cause(&error)))?;
         if let Some(password) = password {
             options = options.password(password.expose_secret());
         }
@@ -105,7 +109,10 @@ pub(super) async fn columns(
             let collation: Option<String> = row.try_get(2)?;
             Ok(Definition {
                 name: row.try_get(0)?,
-                shape: Some(shape(&data_type, collation.is_some())),
+                shape: Some(shape(
+                    &data_type,
+                    collation.is_some_and(|name| name != "binary"),
+                )),
                 integer: is_integer(&data_type),
                 data_type,
                 nullable: row.try_get::<String, _>(3)? == "YES",
