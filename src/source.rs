@@ -216,7 +216,7 @@ impl Database {
                 Exit::Configuration,
                 format!("the database {name} does not take the time zone in --database-url"),
             ),
-            (_, Some(1146 | 1054)) => (
+            (_, Some(1146 | 1054 | 1176)) => (
                 Exit::Unreachable,
                 format!("a table of the database {name} has changed or gone"),
             ),
@@ -323,10 +323,20 @@ struct Table {
     key: usize,
     /// Whether rows may have no key.
     nullable: bool,
+    access: Access,
+}
+
+/// How the rows of a table are found by their key.
+#[derive(Debug, Default)]
+struct Access {
     /// Whether an index orders by the key, so that a page costs what it holds.
     indexed: bool,
     /// Whether no two rows have the same key.
     unique: bool,
+    /// Whether it is a view, which can have no index of its own.
+    view: bool,
+    /// What follows the table's name in a query that orders by the key.
+    hint: String,
 }
 
 /// What the key column may be called, the usual name first. A table written by pandas may have its row number beside the
@@ -375,8 +385,8 @@ impl Table {
             );
             return Err(Failure::new(Exit::Data, text));
         }
-        let (indexed, unique) = connection
-            .index_on(name, &column.name)
+        let access = connection
+            .access(name, &column.name)
             .await
             .map_err(|error| database.failure(&error))?;
         let nullable = column.nullable;
@@ -391,8 +401,7 @@ impl Table {
             columns,
             key,
             nullable,
-            indexed,
-            unique,
+            access,
         })
     }
 
@@ -454,10 +463,10 @@ impl Connection {
         }
     }
 
-    async fn index_on(&mut self, table: &str, column: &str) -> Result<(bool, bool), sqlx::Error> {
+    async fn access(&mut self, table: &str, column: &str) -> Result<Access, sqlx::Error> {
         match self {
-            Self::MySql(connection) => mysql::index_on(connection, table, column).await,
-            Self::Sqlite(connection) => sqlite::index_on(connection, table, column).await,
+            Self::MySql(connection) => mysql::access(connection, table, column).await,
+            Self::Sqlite(connection) => sqlite::access(connection, table, column).await,
         }
     }
 

@@ -11,7 +11,7 @@ use sqlx::{
 use tokio::time::timeout;
 use url::Url;
 
-use super::{Definition, encode::Shape};
+use super::{Access, Definition, encode::Shape};
 use crate::failure::{Exit, Failure};
 
 /// How long a server may take to let us in.
@@ -121,24 +121,47 @@ pub(super) async fn columns(
         .collect()
 }
 
-/// Whether the column is the first of an index that orders by it; and whether one of them makes it unique.
-pub(super) async fn index_on(
+/// How rows are found by the column: an index has to begin with it and to keep its order; one that makes it unique is the
+/// best.
+pub(super) async fn access(
     connection: &mut MySqlConnection,
     table: &str,
     column: &str,
-) -> Result<(bool, bool), sqlx::Error> {
-    let sql = "SELECT CAST(COUNT(*) AS SIGNED), \
-               CAST(COALESCE(SUM(s.non_unique = 0 AND s.columns = 1), 0) AS SIGNED) FROM ( \
-                 SELECT MIN(non_unique) AS non_unique, COUNT(*) AS columns, \
-                   SUM(seq_in_index = 1 AND column_name = ?) AS leads FROM information_schema.statistics \
-                 WHERE table_schema = DATABASE() AND table_name = ? AND index_type = 'BTREE' GROUP BY index_name \
-               ) AS s WHERE s.leads > 0";
-    let row = sqlx::query(sql)
-        .bind(column)
+) -> Result<Access, sqlx::Error> {
+    let sql = "SELECT CAST(index_name AS CHAR), CAST(MIN(non_unique) = 0 AND COUNT(*) = 1 AS SIGNED) AS is_unique \
+               FROM information_schema.statistics \
+               WHERE table_schema = DATABASE() AND table_name = ? AND index_type = 'BTREE' GROUP BY index_name \
+               HAVING SUM(seq_in_index = 1 AND column_name = ?) > 0 ORDER BY is_unique DESC, index_name LIMIT 1";
+    let index = sqlx::query(sql)
         .bind(table)
-        .fetch_one(connection)
+        .bind(column)
+        .fetch_optional(&mut *connection)
         .await?;
-    Ok((row.try_get::<i64, _>(0)? > 0, row.try_get::<i64, _>(1)? > 0))
+    let Some(index) = index else {
+        let sql = "SELECT CAST(COUNT(*) AS SIGNED) FROM information_schema.views \
+                   WHERE table_schema = DATABASE() AND table_name = ?";
+        let views: i64 = sqlx::query_scalar(sql)
+            .bind(table)
+            .fetch_one(connection)
+            .await?;
+        return Ok(Access {
+            view: views > 0,
+            ..Access::default()
+        });
+    };
+    let unique = index.try_get::<i64, _>(1)? > 0;
+    let name: String = index.try_get(0)?;
+    Ok(Access {
+        indexed: true,
+        unique,
+        view: false,
+        // Left to itself the server sorts a small table, and then any of the rows with the same key comes first.
+        hint: if unique {
+            String::new()
+        } else {
+            format!(" FORCE INDEX ({})", super::quoted(&name))
+        },
+    })
 }
 
 /// By collation, not by the type's name: a `utf8mb4_bin` column is text and a `VARBINARY` is not.

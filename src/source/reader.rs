@@ -187,7 +187,7 @@ impl Reader {
         options: Options,
         pages: mpsc::Sender<Result<Rows, Failure>>,
     ) {
-        let scanned = if self.table.indexed {
+        let scanned = if self.table.access.indexed {
             self.scan_by_page(&options, &pages).await
         } else {
             self.scan_at_once(&options, &pages).await
@@ -212,8 +212,9 @@ impl Reader {
         loop {
             let condition = self.table.condition(after, options);
             let sql = format!(
-                "{}{condition} ORDER BY {} LIMIT {limit}",
+                "{}{}{condition} ORDER BY {} LIMIT {limit}",
                 self.table.select(),
+                self.table.access.hint,
                 self.table.key_name()
             );
             let mut rows = self.rows(&sql).await?;
@@ -221,7 +222,7 @@ impl Reader {
             let Some(last) = rows.last_key() else {
                 return Ok(());
             };
-            if full && !self.table.unique {
+            if full && !self.table.access.unique {
                 // More rows with the last key may follow, so that key is left to the next page.
                 rows.cut(last);
             }

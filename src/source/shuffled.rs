@@ -7,7 +7,7 @@ use std::{
 };
 
 use tokio::sync::mpsc;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::{Chunk, Oddities, Options, Reader, lock, quoted};
 use crate::{
@@ -20,6 +20,8 @@ use crate::{
 const WINDOW: usize = 900;
 /// The first look-up is small, so that the first post goes out soon.
 const FIRST_WINDOW: usize = 100;
+/// So many look-ups in a row that find nothing are worth a word: a single key far away from the others makes a run look idle.
+const EMPTY_WINDOWS: u32 = 100;
 
 /// Sends posts in passes over the range, for ever; ends when nobody takes them, or when a pass finds none.
 pub(super) async fn read(
@@ -30,14 +32,20 @@ pub(super) async fn read(
     chunks: &mpsc::Sender<Result<Chunk, Failure>>,
 ) -> Result<(), Failure> {
     for (_, reader) in readers.iter() {
-        if !reader.table.indexed {
-            let (table, key) = (&reader.table.name, reader.table.key_name());
+        let (table, key) = (&reader.table.name, reader.table.key_name());
+        let access = &reader.table.access;
+        if access.view {
+            info!(
+                "{table} is a view: random order is fast only where the table behind it has an index on {key}."
+            );
+        } else if !access.indexed {
             warn!(
                 "The table {table} has no index on its key, so random order scans it for every {WINDOW} posts. This makes one: CREATE INDEX pinemu_key ON {} ({key})",
                 quoted(table)
             );
         }
     }
+    let mut empty = 0;
     for pass in 0.. {
         let Some((low, high)) = bounds(&mut readers, options).await? else {
             return Ok(());
@@ -60,6 +68,12 @@ pub(super) async fn read(
             let counted = (pass == 0).then_some(oddities);
             let posts = look_up(&mut readers, &keys, counted).await?;
             posted |= !posts.is_empty();
+            empty = if posts.is_empty() { empty + 1 } else { 0 };
+            if empty == EMPTY_WINDOWS {
+                warn!(
+                    "Few of the keys from {low} to {high} have rows, so random order looks up many for each post; --from and --to narrow the range, --order index reads only what is there."
+                );
+            }
             if !posts.is_empty() && chunks.send(Ok(posts)).await.is_err() {
                 return Ok(());
             }

@@ -7,7 +7,7 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteConnection, SqliteRow},
 };
 
-use super::{Definition, encode::Shape};
+use super::{Access, Definition, encode::Shape};
 
 /// A database file.
 #[derive(Debug, Clone)]
@@ -54,12 +54,12 @@ pub(super) async fn columns(
         .collect()
 }
 
-/// Whether the column is the first of an index, or the row id; and whether one of them makes it unique.
-pub(super) async fn index_on(
+/// How rows are found by the column: by an index that begins with it, or as row id.
+pub(super) async fn access(
     connection: &mut SqliteConnection,
     table: &str,
     column: &str,
-) -> Result<(bool, bool), sqlx::Error> {
+) -> Result<Access, sqlx::Error> {
     let row_id = "SELECT COUNT(*) FROM pragma_table_info(?1) \
                   WHERE pk = 1 AND upper(type) = 'INTEGER' AND name = ?2 \
                   AND (SELECT COUNT(*) FROM pragma_table_info(?1) WHERE pk > 0) = 1";
@@ -75,10 +75,20 @@ pub(super) async fn index_on(
     let row = sqlx::query(indexes)
         .bind(table)
         .bind(column)
-        .fetch_one(connection)
+        .fetch_one(&mut *connection)
         .await?;
     let (indexes, unique): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
-    Ok((row_id > 0 || indexes > 0, row_id > 0 || unique > 0))
+    let views = "SELECT COUNT(*) FROM sqlite_master WHERE type = 'view' AND name = ?";
+    let views: i64 = sqlx::query_scalar(views)
+        .bind(table)
+        .fetch_one(connection)
+        .await?;
+    Ok(Access {
+        indexed: row_id > 0 || indexes > 0,
+        unique: row_id > 0 || unique > 0,
+        view: views > 0,
+        hint: String::new(),
+    })
 }
 
 /// Gives `then` the value of a column as MySQL would print it, with its type.
