@@ -1,4 +1,9 @@
 //! Everything that is tested through the built program, as a user starts it, against real servers.
 
-#[expect(dead_code, reason = "the tests come next")]
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+mod end_to_end;
+mod sources;
+#[expect(dead_code, reason = "other tests need the rest")]
 mod support;
+mod values;

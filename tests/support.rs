@@ -1,8 +1,10 @@
 //! What the tests have in common: the program, a receiver, a database of their own, and the landed files.
 
 use std::{
+    collections::BTreeMap,
     env,
     ffi::OsStr,
+    fmt::Display,
     fs,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
@@ -18,7 +20,7 @@ use tempfile::TempDir;
 use url::Url;
 
 /// Nothing here takes longer, on the slowest machine; a test that waits longer has failed.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A directory of its own and the program in it.
 pub(crate) struct Sandbox {
@@ -204,6 +206,105 @@ impl Receiver {
             .iter()
             .map(|line| serde_json::from_str(line).unwrap())
             .collect()
+    }
+}
+
+/// The words of the three kinds, in the order that the program posts them.
+pub(crate) const KINDS: [&str; 3] = ["pin", "geo", "user"];
+
+/// A run to be: one after the other in key order and as fast as it goes, with a JSON summary, unless it is told otherwise.
+#[derive(Clone)]
+pub(crate) struct Run {
+    /// What the names of its topics or streams begin with, the joint included.
+    targets: &'static str,
+    command: &'static str,
+    options: BTreeMap<String, Option<String>>,
+}
+
+impl Run {
+    /// To the topics `t.pin`, `t.geo` and `t.user`.
+    pub(crate) fn batch(database_url: &str) -> Self {
+        Self::new("batch", "t.", database_url).with("--topic-prefix", "t")
+    }
+
+    /// To the streams `s-pin`, `s-geo` and `s-user`.
+    pub(crate) fn stream(database_url: &str) -> Self {
+        Self::new("stream", "s-", database_url).with("--stream-prefix", "s")
+    }
+
+    fn new(command: &'static str, targets: &'static str, database_url: &str) -> Self {
+        let run = Self {
+            targets,
+            command,
+            options: BTreeMap::new(),
+        };
+        run.with("--database-url", database_url)
+            .with("--order", "index")
+            .with("--rate", "max")
+            .with("--in-flight", 1)
+            .with("--format", "json")
+    }
+
+    /// With this option, in place of what it was.
+    pub(crate) fn with(mut self, option: &str, value: impl Display + Copy) -> Self {
+        self.options
+            .insert(option.to_owned(), Some(value.to_string()));
+        self
+    }
+
+    /// With an option that takes no value.
+    pub(crate) fn flag(mut self, option: &str) -> Self {
+        self.options.insert(option.to_owned(), None);
+        self
+    }
+
+    fn args(&self) -> Vec<&str> {
+        let options = self.options.iter();
+        let options = options.flat_map(|(option, value)| [Some(option), value.as_ref()]);
+        let options = options.flatten().map(String::as_str);
+        std::iter::once(self.command).chain(options).collect()
+    }
+
+    /// Runs it to its end, to this receiver.
+    pub(crate) fn to(&self, receiver: &Receiver) -> Ended {
+        Sandbox::new().run(
+            self.clone()
+                .with("--invoke-url", receiver.url().as_str())
+                .args(),
+        )
+    }
+
+    /// Runs it to its end, to a receiver of its own: how it ended, and the lines that landed for each kind.
+    pub(crate) fn post(&self) -> (Ended, [Vec<String>; 3]) {
+        let mut receiver = Receiver::start(&[]);
+        let ended = self.to(&receiver);
+        (ended, self.landed_in(&mut receiver))
+    }
+
+    /// Runs it, with success, to a receiver of its own: the lines that landed for each kind.
+    #[track_caller]
+    pub(crate) fn landed(&self) -> [Vec<String>; 3] {
+        let (ended, landed) = self.post();
+        assert_eq!(ended.code(), 0, "{ended:?}");
+        landed
+    }
+
+    /// The lines that landed for each kind. Stops the receiver.
+    pub(crate) fn landed_in(&self, receiver: &mut Receiver) -> [Vec<String>; 3] {
+        KINDS.map(|kind| receiver.landed(&format!("{}{kind}", self.targets)))
+    }
+
+    /// Prints its requests in place of sending them.
+    pub(crate) fn dry(&self) -> Ended {
+        Sandbox::new().run(self.clone().flag("--dry-run").args())
+    }
+
+    /// Lets it fail before it sends anything: its exit status and what it says on standard error.
+    #[track_caller]
+    pub(crate) fn fail(&self) -> (i32, String) {
+        let ended = self.dry();
+        assert_ne!(ended.code(), 0, "{ended:?}");
+        (ended.code(), ended.stderr)
     }
 }
 
