@@ -69,7 +69,7 @@ pub fn parse(line: impl Iterator<Item = OsString>) -> Result<Option<Command>, Fa
 
 /// Prints a failure as one line on standard error.
 pub fn report(failure: &Failure) {
-    telemetry::say(&format!("pinemu: {failure}"));
+    telemetry::complain(&format!("pinemu: {failure}"));
 }
 
 impl Command {

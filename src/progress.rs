@@ -39,6 +39,8 @@ impl Progress {
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }
+        // Seen even if the run is over before the first tick.
+        bar.tick();
         bar.enable_steady_tick(REFRESH);
         *on_screen() = Some(bar.clone());
         Self { bar }

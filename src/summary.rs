@@ -195,7 +195,8 @@ impl fmt::Display for Summary {
         };
         let elapsed = seconds(self.elapsed_s);
         writeln!(f, "{} {outcome} after {elapsed}", self.command)?;
-        writeln!(f, "{:10}{} ({})", "target", self.target, self.prefix)?;
+        writeln!(f, "{:10}{}", "target", self.target)?;
+        writeln!(f, "{:10}{}", "prefix", self.prefix)?;
         writeln!(
             f,
             "{:10}{:>14}{:>14}{:>14}{:>14}",
@@ -224,7 +225,7 @@ impl fmt::Display for Summary {
         if self.posts.returned > 0 {
             writeln!(
                 f,
-                "{:10}{} posts on their way when the run ended; they may have landed",
+                "{:10}{} on their way when the run ended; they may have landed",
                 "returned",
                 grouped(self.posts.returned)
             )?;
@@ -372,7 +373,8 @@ mod tests {
         };
         Summary {
             command: "stream",
-            target: "http://127.0.0.1:8082".to_owned(),
+            target: "https://0123456789.execute-api.ap-southeast-2.amazonaws.com/Pinterest"
+                .to_owned(),
             prefix: "streaming-0abf7f0cd605".to_owned(),
             outcome: Outcome::Completed,
             error: None,

@@ -1,7 +1,11 @@
 //! What goes to standard error and standard output. The log never draws over the progress bar, and a reader that has gone
 //! is no error.
 
-use std::io::{self, IsTerminal, Write};
+use std::{
+    io::{self, IsTerminal, Write},
+    sync::OnceLock,
+    time::SystemTime,
+};
 
 use tracing::Level;
 use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
@@ -10,6 +14,9 @@ use crate::{
     cli::{Format, OutputArgs, When},
     progress,
 };
+
+/// The form of the log, once it has started.
+static FORMAT: OnceLock<Format> = OnceLock::new();
 
 /// Starts the log. Called once.
 pub(crate) fn start(output: &OutputArgs) {
@@ -34,7 +41,7 @@ pub(crate) fn start(output: &OutputArgs) {
         .with_writer(Log)
         .with_target(false)
         .with_ansi(ansi);
-    match output.log_format {
+    match *FORMAT.get_or_init(|| output.log_format) {
         Format::Text => log.init(),
         Format::Json => log.json().flatten_event(true).init(),
     }
@@ -53,11 +60,13 @@ impl<'a> MakeWriter<'a> for Log {
 
 impl Write for Log {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        progress::above(|| io::stderr().write(bytes))
+        // A reader of the log that has gone ends nothing; the library would panic over the error.
+        let _ = progress::above(|| io::stderr().write_all(bytes));
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        io::stderr().flush()
+        Ok(())
     }
 }
 
@@ -69,5 +78,24 @@ pub(crate) fn print(text: &str) {
 
 /// Says something to the person at the terminal.
 pub(crate) fn say(text: &str) {
-    let _ = progress::above(|| writeln!(io::stderr(), "{text}"));
+    tell(Level::INFO, text);
+}
+
+/// Says why the program ends.
+pub(crate) fn complain(text: &str) {
+    tell(Level::ERROR, text);
+}
+
+/// Where the log is JSON every line is, whoever writes it.
+fn tell(level: Level, text: &str) {
+    let line = match FORMAT.get() {
+        Some(Format::Json) => serde_json::json!({
+            "timestamp": humantime::format_rfc3339_micros(SystemTime::now()).to_string(),
+            "level": level.as_str(),
+            "message": text,
+        })
+        .to_string(),
+        _ => text.to_owned(),
+    };
+    let _ = progress::above(|| writeln!(io::stderr(), "{line}"));
 }

@@ -29,9 +29,11 @@ pub(crate) async fn run(args: ServeArgs, stop: CancellationToken) -> Result<Exit
     })
     .await?;
     let addr = receiver.addr();
-    say(&format!(
-        "listening on http://{addr}, {records}; stop with Ctrl-C"
-    ));
+    if !args.output.quiet {
+        say(&format!(
+            "listening on http://{addr}, {records}; stop with Ctrl-C"
+        ));
+    }
     let written = args
         .port_file
         .as_deref()
@@ -41,7 +43,9 @@ pub(crate) async fn run(args: ServeArgs, stop: CancellationToken) -> Result<Exit
     }
     let counts = receiver.stop().await?;
     written?;
-    print(&report(&counts));
+    if !args.output.quiet {
+        print(&report(&counts));
+    }
     Ok(Exit::Success)
 }
 
