@@ -25,7 +25,7 @@ use crate::{
 const PATIENCE_BEFORE_START: Duration = Duration::from_secs(5);
 /// The longest that a `Retry-After` is obeyed.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_mins(1);
-/// How long a refusal of everything is doubted after the target has acknowledged records: gateways are redeployed.
+/// How long a refusal of everything is doubted where records have been acknowledged before: gateways are redeployed.
 const DOUBT: Duration = Duration::from_secs(30);
 /// Trouble of the same target is told again after this time.
 const TELL_AGAIN: Duration = Duration::from_secs(30);
@@ -90,8 +90,8 @@ pub(crate) struct Delivery {
 /// What is known of the target as a whole.
 #[derive(Debug, Default)]
 struct Health {
-    /// When it last acknowledged or rejected a record.
-    last_answer: Option<Instant>,
+    /// When it last acknowledged or rejected a record of each kind.
+    last_answer: PerKind<Option<Instant>>,
     trouble_told: Option<Instant>,
     /// Topics or streams that the target said it does not have.
     missing: PerKind<bool>,
@@ -314,7 +314,7 @@ impl Delivery {
             }
         }
         if again.len() + halve.len() < sent {
-            self.note_answer();
+            self.note_answer(kind);
         }
         for half in halve.chunks(halve.len().div_ceil(2).max(1)).rev() {
             parcels.push(Parcel {
@@ -332,7 +332,8 @@ impl Delivery {
         parcel.posts = again;
         if let Some((exit, reason)) = stop {
             let refused_since = *parcel.refused_since.get_or_insert(attempt.started);
-            if lock(&self.health).last_answer.is_none() || refused_since.elapsed() >= DOUBT {
+            let doubt = DOUBT.min(self.options.retry_for);
+            if lock(&self.health).last_answer[kind].is_none() || refused_since.elapsed() >= doubt {
                 let (base, target) = (self.http.base(), self.sink.target(kind));
                 parcels.push(parcel);
                 return Err(Failure::new(
@@ -364,8 +365,8 @@ impl Delivery {
     }
 
     /// The target settled a record for good, so it is there and works.
-    fn note_answer(&self) {
-        lock(&self.health).last_answer = Some(Instant::now());
+    fn note_answer(&self, kind: Kind) {
+        lock(&self.health).last_answer[kind] = Some(Instant::now());
     }
 
     /// Tells of trouble once, not once a request.
@@ -382,15 +383,21 @@ impl Delivery {
         }
     }
 
-    /// What ends the run if the target settled nothing since `since`; none if it settled other records.
+    /// What ends the run if the target settled nothing since `since`, or never had the topic or stream; none if it settled
+    /// other records.
     fn down_failure(&self, kind: Kind, since: Instant, reason: &Reason) -> Option<Failure> {
         let health = lock(&self.health);
-        if health.last_answer.is_some_and(|last| last > since) {
+        let missing = health.missing[kind] && health.last_answer[kind].is_none();
+        let works = health
+            .last_answer
+            .iter()
+            .any(|(_, last)| last.is_some_and(|last| last > since));
+        if works && !missing {
             return None;
         }
         let (base, target, noun) = (self.http.base(), self.sink.target(kind), self.sink.noun());
         let waited = humantime::format_duration(Duration::from_secs(since.elapsed().as_secs()));
-        Some(if health.missing[kind] {
+        Some(if missing {
             let text = format!(
                 "the {noun} {target} does not exist at {base}; make it, or check the prefix: {reason}"
             );
