@@ -22,7 +22,7 @@ use std::{
 use futures_util::{StreamExt, stream::BoxStream};
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::{AssertSqlSafe, Connection as _, mysql::MySqlRow, sqlite::SqliteRow};
-use tokio::{sync::mpsc, task::JoinHandle};
+use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
 use url::Url;
 
 use crate::{
@@ -31,6 +31,9 @@ use crate::{
 };
 use encode::{Column, Rows, Shape};
 use reader::Reader;
+
+/// A server that takes a connection and says nothing is as good as none.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Posts that travel from the source to the pipeline together.
 pub(crate) type Chunk = Vec<Post>;
@@ -178,10 +181,15 @@ impl Database {
     }
 
     async fn connect(&self) -> Result<Connection, sqlx::Error> {
-        Ok(match self {
-            Self::MySql(server) => Connection::MySql(server.connect().await?),
-            Self::Sqlite(file) => Connection::Sqlite(file.connect().await?),
-        })
+        let connecting = async {
+            Ok(match self {
+                Self::MySql(server) => Connection::MySql(server.connect().await?),
+                Self::Sqlite(file) => Connection::Sqlite(file.connect().await?),
+            })
+        };
+        timeout(CONNECT_TIMEOUT, connecting)
+            .await
+            .unwrap_or_else(|_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()))
     }
 
     /// What failed, on what, and what to do.
@@ -200,7 +208,9 @@ impl Database {
         let (exit, what) = match (self, code) {
             (_, Some(1045 | 1698)) => (
                 Exit::Refused,
-                format!("the database {name} refused the login; check user and password"),
+                format!(
+                    "the database {name} refused the login; check user and password (in a URL % is written %25)"
+                ),
             ),
             (_, Some(1044 | 1142 | 1143)) => (
                 Exit::Refused,
