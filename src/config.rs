@@ -7,12 +7,16 @@ use std::{
     collections::BTreeMap, env, ffi::OsString, fmt::Write as _, fs, ops::Range, path::PathBuf,
 };
 
-use clap::{ArgMatches, Command, CommandFactory, FromArgMatches, parser::ValueSource};
+use clap::{
+    Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches,
+    error::{ContextKind, ContextValue, ErrorKind},
+    parser::ValueSource,
+};
 use secrecy::SecretString;
 use toml::{Spanned, Value};
 
 use crate::{
-    cli::Cli,
+    cli::{self, Cli},
     failure::{Exit, Failure, OrExit},
 };
 
@@ -20,6 +24,8 @@ use crate::{
 const LAYERED: [&str; 2] = ["batch", "stream"];
 /// Options that mean something only on a command line.
 const LINE_ONLY: [&str; 2] = ["config", "print-config"];
+/// Options whose values may hold a secret.
+const CONFIDENTIAL: [&str; 3] = ["database-url", "invoke-url", "header"];
 
 /// What the user wants, and where each word of it came from.
 #[derive(Debug)]
@@ -39,7 +45,7 @@ pub(crate) struct Origin {
 /// Why there is nothing to run.
 #[derive(Debug)]
 pub(crate) enum NotRun {
-    /// `--help` or `--version`: print this, all is well.
+    /// `--help`, `--version` or `--print-config`: print this, all is well.
     Told(String),
     Failed(Failure),
 }
@@ -58,22 +64,26 @@ pub(crate) fn parse(line: &[OsString]) -> Result<Invocation, NotRun> {
         None => BTreeMap::new(),
     };
     let command = layered(Cli::command(), &file);
-    let matches = command
-        .try_get_matches_from(line)
-        .map_err(|error| refusal(&error))?;
-    let cli = Cli::from_arg_matches(&matches).map_err(|error| refusal(&error))?;
+    let matches = command.try_get_matches_from(line).map_err(refusal)?;
+    let cli = Cli::from_arg_matches(&matches).map_err(refusal)?;
     let matches = matches
         .subcommand()
         .map(|(_, matches)| matches.clone())
         .unwrap_or_default();
-    Ok(Invocation {
-        cli,
-        origin: Origin {
-            matches,
-            file,
-            path,
-        },
-    })
+    let origin = Origin {
+        matches,
+        file,
+        path,
+    };
+    let described = match &cli.command {
+        cli::Command::Batch(args) => args.post.print_config.then_some("batch"),
+        cli::Command::Stream(args) => args.post.print_config.then_some("stream"),
+        _ => None,
+    };
+    match described {
+        Some(command) => Err(NotRun::Told(origin.describe(command))),
+        None => Ok(Invocation { cli, origin }),
+    }
 }
 
 /// The file has to be known before the line can be read whole.
@@ -114,37 +124,65 @@ fn read(path: &PathBuf) -> Result<BTreeMap<String, Vec<String>>, Failure> {
     let values: BTreeMap<Spanned<String>, Spanned<Value>> = toml::from_str(&text)
         .map_err(|error| bad(error.span().unwrap_or_default(), error.message().to_owned()))?;
     let root = Cli::command();
-    let known = |key: &str| {
-        !LINE_ONLY.contains(&key)
-            && LAYERED
-                .iter()
-                .filter_map(|name| root.find_subcommand(name))
-                .any(|command| {
-                    command
-                        .get_arguments()
-                        .any(|arg| arg.get_long() == Some(key))
-                })
+    let option = |key: &str| {
+        LAYERED.iter().find_map(|name| {
+            let mut options = root.find_subcommand(name)?.get_arguments();
+            options
+                .find(|arg| arg.get_long() == Some(key) && !LINE_ONLY.contains(&key))
+                .map(|arg| (*name, arg))
+        })
     };
     let mut file = BTreeMap::new();
     for (key, value) in values {
-        if !known(key.get_ref()) {
-            return Err(bad(
-                key.span(),
-                format!(
-                    "unknown key {}; the keys are the long flags of batch and stream",
-                    key.get_ref()
-                ),
-            ));
-        }
+        let Some((command, arg)) = option(key.get_ref()) else {
+            let text = format!(
+                "unknown key {}; the keys are the long flags of batch and stream",
+                key.get_ref()
+            );
+            return Err(bad(key.span(), text));
+        };
         let words = words(value.get_ref()).ok_or_else(|| {
-            bad(
-                value.span(),
-                format!("{} is a string, a number, true or false", key.get_ref()),
-            )
+            let text = format!("{} is a string, a number, true or false", key.get_ref());
+            bad(value.span(), text)
         })?;
+        check(command, arg, &words).map_err(|what| bad(value.span(), what))?;
         file.insert(key.into_inner(), words);
     }
     Ok(file)
+}
+
+/// Whether an option takes the words that the file gives it: here they still have a line that can be named.
+fn check(command: &str, arg: &Arg, words: &[String]) -> Result<(), String> {
+    let long = arg.get_long().unwrap_or_default();
+    let one = match words {
+        [word] => Some(word.as_str()),
+        _ => None,
+    };
+    match arg.get_action() {
+        ArgAction::SetTrue if !matches!(one, Some("true" | "false")) => {
+            return Err(format!("{long} is true or false"));
+        }
+        ArgAction::Count if one.is_none_or(|word| word.parse::<u8>().is_err()) => {
+            return Err(format!("{long} is a number up to {}", u8::MAX));
+        }
+        ArgAction::SetTrue | ArgAction::Count => return Ok(()),
+        ArgAction::Append => {}
+        _ if one.is_none() => return Err(format!("{long} takes one value")),
+        _ => {}
+    }
+    let line = ["pinemu".to_owned(), command.to_owned()]
+        .into_iter()
+        .chain(words.iter().map(|word| format!("--{long}={word}")));
+    match Cli::command().try_get_matches_from(line) {
+        Ok(_) => Ok(()),
+        Err(mut error) => {
+            error.insert(
+                ContextKind::InvalidArg,
+                ContextValue::String(long.to_owned()),
+            );
+            Err(sentence(error))
+        }
+    }
 }
 
 fn words(value: &Value) -> Option<Vec<String>> {
@@ -180,31 +218,81 @@ fn variable(long: &str) -> String {
     format!("PINEMU_{}", long.to_ascii_uppercase().replace('-', "_"))
 }
 
-/// A line that clap does not take, as one clear sentence.
-fn refusal(error: &clap::Error) -> NotRun {
-    let text = error.render().to_string();
+/// Why a line is not run.
+fn refusal(mut error: clap::Error) -> NotRun {
     if !error.use_stderr() {
-        return NotRun::Told(text);
+        return NotRun::Told(error.render().to_string());
     }
-    if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        return NotRun::Failed(Failure::new(
-            Exit::Usage,
-            "no command given; pinemu --help lists them",
-        ));
+    let text = if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        "no command given; pinemu --help lists them".to_owned()
+    } else {
+        name_variable(&mut error);
+        sentence(error)
+    };
+    NotRun::Failed(Failure::new(Exit::Usage, text))
+}
+
+fn context(error: &clap::Error, kind: ContextKind) -> Option<&str> {
+    match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text),
+        _ => None,
+    }
+}
+
+/// The name of the option that an error is about; a key of the file is one as well.
+fn option_of(error: &clap::Error) -> Option<&str> {
+    context(error, ContextKind::InvalidArg)?
+        .trim_start_matches('-')
+        .split(' ')
+        .next()
+}
+
+/// clap blames the flag where the value came from the option's variable.
+fn name_variable(error: &mut clap::Error) {
+    let variable = option_of(error).map(variable);
+    if let (Some(variable), Some(value)) = (variable, context(error, ContextKind::InvalidValue))
+        && env::var(&variable).is_ok_and(|set| set == value)
+    {
+        error.insert(ContextKind::InvalidArg, ContextValue::String(variable));
+    }
+}
+
+/// What clap does not take, as one clear sentence without secrets.
+fn sentence(mut error: clap::Error) -> String {
+    // clap repeats what it does not take, and an address or a header may hold a password, wherever it stands.
+    let confidential = option_of(&error).is_some_and(|option| {
+        CONFIDENTIAL
+            .iter()
+            .any(|long| option == *long || option == variable(long))
+    });
+    for kind in [
+        ContextKind::InvalidValue,
+        ContextKind::InvalidArg,
+        ContextKind::InvalidSubcommand,
+    ] {
+        let hide = context(&error, kind).is_some_and(|text| {
+            (confidential && kind == ContextKind::InvalidValue && !text.is_empty())
+                || text.contains("://")
+                || text.contains('@')
+        });
+        if hide {
+            error.insert(kind, ContextValue::String("***".to_owned()));
+        }
     }
     // clap adds the usage and a pointer to --help below the message; a log wants one line.
+    let text = error.render().to_string();
     let message: Vec<&str> = text
         .lines()
         .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
         .map(str::trim)
         .filter(|line| !line.is_empty())
         .collect();
-    let message = message.join(" ");
-    let message = message
+    let message = message.join(" ").replace(" tip: ", "; ");
+    message
         .strip_prefix("error: ")
         .unwrap_or(&message)
-        .trim_end_matches('.');
-    NotRun::Failed(Failure::new(Exit::Usage, message))
+        .trim_end_matches('.')
+        .to_owned()
 }
 
 impl Origin {
@@ -238,7 +326,7 @@ impl Origin {
             let raw = self.matches.get_raw(arg.get_id().as_str());
             let value = raw.map(|words| {
                 words
-                    .map(|word| word.to_string_lossy())
+                    .map(|word| mask(long, &word.to_string_lossy()))
                     .collect::<Vec<_>>()
                     .join(", ")
             });
@@ -251,12 +339,9 @@ impl Origin {
                 },
             };
             let value = match value {
-                Some(value) => format!(
-                    "\"{}\"",
-                    mask(long, &value)
-                        .replace('\\', "\\\\")
-                        .replace('"', "\\\"")
-                ),
+                Some(value) => {
+                    format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\""))
+                }
                 None => "(not set)".to_owned(),
             };
             // A string cannot refuse what is written to it.
@@ -268,20 +353,23 @@ impl Origin {
 
 /// What may be shown of a value.
 fn mask(long: &str, value: &str) -> String {
+    const HIDDEN: &str = "***";
     match long {
-        "header" => value
-            .split(", ")
-            .map(|header| format!("{}: ***", header.split(':').next().unwrap_or_default()))
-            .collect::<Vec<_>>()
-            .join(", "),
+        "header" => match value.split_once(':') {
+            Some((name, _)) => format!("{name}: {HIDDEN}"),
+            None => HIDDEN.to_owned(),
+        },
+        "database-url" if value.trim_start().starts_with("sqlite:") => value.to_owned(),
         "database-url" | "invoke-url" => match url::Url::parse(value) {
+            // A part of a password that is not encoded is taken for a port, a path, a query or a fragment.
+            Ok(url) if url[url::Position::BeforeHost..].contains('@') => HIDDEN.to_owned(),
             Ok(mut url) if url.password().is_some() => {
                 // Refused only by URLs without a host, and those hold no password.
-                let _ = url.set_password(Some("***"));
+                let _ = url.set_password(Some(HIDDEN));
                 url.to_string()
             }
             Ok(_) => value.to_owned(),
-            Err(_) => "***".to_owned(),
+            Err(_) => HIDDEN.to_owned(),
         },
         _ => value.to_owned(),
     }
@@ -376,6 +464,14 @@ mod tests {
             ("rate\n", "line 1"),
             ("# x\nrate = { a = 1 }\n", "line 2"),
             ("config = \"x\"\n", "unknown key config"),
+            ("# x\nrate = 0\n", "line 2: invalid value '0' for 'rate'"),
+            ("demo = 7\n", "line 1: demo is true or false"),
+            ("verbose = \"x\"\n", "verbose is a number"),
+            ("rate = []\n", "rate takes one value"),
+            (
+                "header = [\"a: b\", \"s3cret\"]\n",
+                "invalid value '***' for 'header'",
+            ),
         ] {
             let failure = failure(file, "pinemu batch --config FILE");
             assert!(failure.to_string().contains(part), "{failure}");
@@ -403,10 +499,44 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_understood_is_not_repeated_where_it_may_hold_a_secret() {
+        for line in [
+            "pinemu mysql://u:s3cret@h/d",
+            "pinemu batch mysql://u:s3cret@h/d",
+            "pinemu batch --databas-url=mysql://u:s3cret@h/d",
+            "pinemu batch --invoke-url http://u:s3cret@h:999999",
+            "pinemu batch --invoke-url=s3cret",
+            "pinemu batch -H s3cret",
+            "pinemu batch -H s3cret:\u{7}",
+            "pinemu batch --demo=mysql://u:s3cret@h/d",
+            "pinemu seed --database-url mysql://h s3cret@h",
+        ] {
+            let failure = failure("", line).to_string();
+            assert!(!failure.contains("s3cret"), "{failure}");
+        }
+    }
+
+    #[test]
     fn a_description_masks_secrets() {
-        let line = "pinemu batch --topic-prefix p --database-url mysql://u:s3cret@h/d --invoke-url http://u:s3cret@h -H X:s3cret";
-        let text = parsed("", line).unwrap().origin.describe("batch");
-        assert!(!text.contains("s3cret"), "{text}");
+        let line = "pinemu batch --topic-prefix p --invoke-url http://u:s3cret@h -H X:a,s3cret --header Y:s3cret --database-url ";
+        for url in [
+            "mysql://u:s3cret@h/d",
+            "mysql://u:12/s3cret@h/d",
+            "mysql://u:12#s3cret@h/d",
+            "mysql:u:s3cret@h/d",
+            "mysql//u:s3cret@h/d",
+        ] {
+            let text = parsed("", &format!("{line}{url}"))
+                .unwrap()
+                .origin
+                .describe("batch");
+            assert!(!text.contains("s3cret"), "{text}");
+        }
+        let text = parsed("", &format!("{line}mysql://u@h/d"))
+            .unwrap()
+            .origin
+            .describe("batch");
+        assert!(text.contains("\"mysql://u@h/d\""), "{text}");
         assert!(
             text.contains("topic-prefix = \"p\"  # flag")
                 && text.contains("rate = \"2/s\"  # default"),

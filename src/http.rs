@@ -80,12 +80,16 @@ impl InvokeUrl {
         url.as_str().trim_end_matches('/').to_owned()
     }
 
-    fn basic(&self) -> Option<String> {
+    /// The userinfo as a header.
+    pub(crate) fn basic(&self) -> Option<Header> {
         let decoded = |text| percent_decode_str(text).decode_utf8_lossy();
         let password = self.0.password().map(decoded).unwrap_or_default();
         let user = decoded(self.0.username());
-        (!user.is_empty() || !password.is_empty())
-            .then(|| format!("Basic {}", STANDARD.encode(format!("{user}:{password}"))))
+        if user.is_empty() && password.is_empty() {
+            return None;
+        }
+        let basic = format!("Basic {}", STANDARD.encode(format!("{user}:{password}")));
+        Header::secret(AUTHORIZATION, &basic).ok()
     }
 }
 
@@ -112,17 +116,21 @@ pub(crate) struct Header {
 impl Header {
     /// The API key as API Gateway wants it.
     pub(crate) fn api_key(key: &SecretString) -> Result<Self, String> {
-        Self::secret("x-api-key", key.expose_secret().trim())
+        Self::secret(
+            HeaderName::from_static("x-api-key"),
+            key.expose_secret().trim(),
+        )
     }
 
-    fn secret(name: &'static str, value: &str) -> Result<Self, String> {
+    pub(crate) fn name(&self) -> &str {
+        self.name.as_str()
+    }
+
+    fn secret(name: HeaderName, value: &str) -> Result<Self, String> {
         let mut value = HeaderValue::from_str(value)
             .map_err(|_| format!("{name} holds characters that no header may hold"))?;
         value.set_sensitive(true);
-        Ok(Self {
-            name: HeaderName::from_static(name),
-            value,
-        })
+        Ok(Self { name, value })
     }
 }
 
@@ -168,14 +176,6 @@ pub(crate) struct NoAnswer(pub(crate) String);
 impl Http {
     pub(crate) fn new(options: Options) -> Result<Self, Failure> {
         let mut headers = HeaderMap::new();
-        if let Some(basic) = options.invoke_url.basic() {
-            let mut value = HeaderValue::from_str(&basic).or_exit(
-                Exit::Usage,
-                || "--invoke-url holds a strange user or password",
-            )?;
-            value.set_sensitive(true);
-            headers.insert(AUTHORIZATION, value);
-        }
         for header in options.headers {
             headers.append(header.name, header.value);
         }
@@ -200,6 +200,13 @@ impl Http {
                         path.display()
                     )
                 })?;
+            if certificates.is_empty() {
+                let text = format!(
+                    "--cacert {} holds no certificate in PEM form",
+                    path.display()
+                );
+                return Err(Failure::new(Exit::Configuration, text));
+            }
             client = client.tls_certs_merge(certificates);
         }
         let client = client
@@ -335,7 +342,7 @@ mod tests {
     fn userinfo_is_basic_authentication_and_never_shown() {
         let url: InvokeUrl = "http://us%20er:p%40s+s@host/x".parse().unwrap();
         assert_eq!(
-            url.basic().unwrap(),
+            url.basic().unwrap().value,
             format!("Basic {}", STANDARD.encode("us er:p@s+s"))
         );
         assert!(!format!("{url} {url:?}").contains("p%40"));

@@ -36,7 +36,7 @@ fn run(command: Command) -> Result<Exit, Failure> {
     let exit = runtime.block_on(async {
         let stop = CancellationToken::new();
         listen(stop.clone()).map_err(bug)?;
-        command.run(stop).await
+        Box::pin(command.run(stop)).await
     });
     // What is still being read or sent has been given up; waiting for it would hold the exit.
     runtime.shutdown_background();

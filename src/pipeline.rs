@@ -64,6 +64,20 @@ pub(crate) struct Ended {
     pub(crate) failure: Option<Failure>,
 }
 
+impl Ended {
+    /// Of a run that was told to stop while it was still getting ready.
+    pub(crate) fn before_the_first_post() -> Self {
+        Self {
+            books: Books::default(),
+            returned: 0,
+            lateness: None,
+            elapsed: Duration::ZERO,
+            stopped: true,
+            failure: None,
+        }
+    }
+}
+
 /// Runs until the posts end, `options` say so, `stop` is cancelled or a failure ends it. `drain` tells delivery to start
 /// nothing new.
 pub(crate) async fn run(

@@ -18,7 +18,7 @@ use crate::{
     config::{Origin, secret},
     delivery::{self, Delivery},
     failure::{Exit, Failure},
-    http::{self, Header, Http},
+    http::{self, Header, Http, InvokeUrl},
     pace::{Arrivals, Rate, Schedule},
     pipeline::{self, BatchLimits, Ended},
     post::{Key, Kind, PerKind},
@@ -28,7 +28,7 @@ use crate::{
         kafka_rest::{KafkaRest, RecordKey},
         kinesis_gateway::{self, Endpoint, KinesisGateway},
     },
-    source::{self, Database, Oddities, Order, Posts, Tally},
+    source::{self, Database, Oddities, Order, Tally},
     summary::{Outcome, Summary, grouped, peak_rss_bytes, per_second},
     telemetry::{print, say},
 };
@@ -129,10 +129,6 @@ async fn run(
     origin: &Origin,
     stop: &CancellationToken,
 ) -> Result<Exit, Failure> {
-    if args.print_config {
-        print(&origin.describe(command));
-        return Ok(Exit::Success);
-    }
     if args.demo && args.count.is_none() && args.duration.is_none() {
         args.duration = Some(DEMO_DURATION);
     }
@@ -206,7 +202,8 @@ impl Plan {
         }
     }
 
-    fn http(&self) -> Result<Http, Failure> {
+    /// What every request carries beside its own headers.
+    fn headers(&self) -> Result<Vec<Header>, Failure> {
         let args = &self.args;
         let mut headers = args.header.clone();
         if let Some(key) = secret(args.api_key_file.as_ref(), "PINEMU_API_KEY")? {
@@ -214,12 +211,24 @@ impl Plan {
                 Header::api_key(&key).map_err(|error| Failure::new(Exit::Configuration, error))?,
             );
         }
+        // Who gives credentials as a header means them to be used.
+        let basic = args.invoke_url.as_ref().and_then(InvokeUrl::basic);
+        headers.extend(basic.filter(|basic| {
+            args.header
+                .iter()
+                .all(|header| header.name() != basic.name())
+        }));
+        Ok(headers)
+    }
+
+    fn http(&self) -> Result<Http, Failure> {
+        let args = &self.args;
         let Some(invoke_url) = args.invoke_url.clone() else {
             return Err(Failure::new(Exit::Usage, "--invoke-url is needed"));
         };
         Http::new(http::Options {
             invoke_url,
-            headers,
+            headers: self.headers()?,
             cacert: args.cacert.clone(),
             timeout: args.timeout,
             connect_timeout: args.connect_timeout,
@@ -308,20 +317,17 @@ impl Plan {
             settings,
             drain.clone(),
         ));
-        let start = async {
-            let posts = self
-                .database
-                .clone()
-                .read(self.source_options(options.count))
-                .await?;
-            delivery.look_for_targets().await;
-            Ok(posts)
+        let read = self
+            .database
+            .clone()
+            .read(self.source_options(options.count));
+        let Some(posts) = stop.run_until_cancelled(read).await else {
+            let ended = Ended::before_the_first_post();
+            self.report(&ended, &delivery, &Oddities::default(), target);
+            return Ok(Exit::Success);
         };
-        let mut posts = tokio::select! {
-            posts = start => posts?,
-            // Nothing has been read yet.
-            () = stop.cancelled() => return Ok(Exit::Success),
-        };
+        let mut posts = posts?;
+        stop.run_until_cancelled(delivery.look_for_targets()).await;
         if !self.args.output.quiet {
             say(&self.announcement(&target));
         }
@@ -472,11 +478,17 @@ impl Plan {
     /// Prints requests as they would go out, one after the other.
     async fn dry_run(self, stop: &CancellationToken) -> Result<Exit, Failure> {
         let count = self.args.count.map_or(DRY_RUN_POSTS, |count| count.0);
-        let mut posts = self
-            .database
-            .clone()
-            .read(self.source_options(Some(count)))
-            .await?;
+        let headers = self.headers()?;
+        let headers = headers
+            .iter()
+            .flat_map(|header| [header.name(), ": ***\n"])
+            .collect::<Vec<_>>()
+            .concat();
+        let read = self.database.clone().read(self.source_options(Some(count)));
+        let Some(posts) = stop.run_until_cancelled(read).await else {
+            return Ok(Exit::Success);
+        };
+        let mut posts = posts?;
         let base = self
             .args
             .invoke_url
@@ -486,10 +498,10 @@ impl Plan {
         let limit = self.sink.request_limit().unwrap_or(limit).min(limit);
         let mut left = usize::try_from(count).unwrap_or(usize::MAX);
         let mut shown = false;
-        while left > 0 && !stop.is_cancelled() {
-            let Some(chunk) = next_of(&mut posts).await? else {
-                break;
-            };
+        while left > 0
+            && let Some(Some(chunk)) = stop.run_until_cancelled(posts.next()).await
+        {
+            let chunk = chunk?;
             let chunk = &chunk[..chunk.len().min(left)];
             left -= chunk.len();
             for batch in chunk.chunks(limit) {
@@ -503,7 +515,7 @@ impl Plan {
                         .collect();
                     let request = self.sink.request(kind, &entries);
                     print(&format!(
-                        "{} {base}{}\nContent-Type: {}\nAccept: {}\n\n{}\n\n",
+                        "{} {base}{}\nContent-Type: {}\nAccept: {}\n{headers}\n{}\n\n",
                         request.method.as_str(),
                         request.path,
                         request.content_type,
@@ -521,10 +533,6 @@ impl Plan {
         }
         Ok(Exit::Success)
     }
-}
-
-async fn next_of(posts: &mut Posts) -> Result<Option<source::Chunk>, Failure> {
-    posts.next().await.transpose()
 }
 
 fn keys(count: u64) -> String {
