@@ -1,9 +1,19 @@
 //! Everything that is tested through the built program, as a user starts it, against real servers.
 
-#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![expect(
+    clippy::too_many_lines,
+    clippy::type_complexity,
+    reason = "tables of cases are long, and their types are nobody else's"
+)]
 
+mod cli;
 mod end_to_end;
+mod failures;
+mod fake;
+mod faults;
+mod secrets;
+mod signals;
 mod sources;
-#[expect(dead_code, reason = "other tests need the rest")]
 mod support;
 mod values;

@@ -80,9 +80,44 @@ impl Sandbox {
         finish(&mut self.command(args))
     }
 
+    /// Makes a SQLite seed database in this directory; the option of `batch` and `stream` for it.
+    pub(crate) fn seeded(&self, posts: u32) -> [&'static str; 2] {
+        let posts = posts.to_string();
+        let ended = self.run([
+            "seed",
+            "--database-url",
+            "sqlite:seed.db",
+            "--posts",
+            &posts,
+        ]);
+        assert_eq!(ended.code(), 0, "{ended:?}");
+        ["--database-url", "sqlite:seed.db"]
+    }
+
     /// Starts the program and leaves it running.
     pub(crate) fn start<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Running {
         Running::start(&mut self.command(args))
+    }
+}
+
+/// What every summary must keep: each post and each record that was read has one fate.
+#[track_caller]
+pub(crate) fn assert_balanced(summary: &Value) {
+    let records = &summary["records"];
+    for counts in [
+        &summary["posts"],
+        &records["pin"],
+        &records["geo"],
+        &records["user"],
+    ] {
+        let [read, delivered, rejected, unproven] = ["read", "delivered", "rejected", "unproven"]
+            .map(|name| counts[name].as_u64().unwrap());
+        assert_eq!(read, delivered + rejected + unproven, "{summary}");
+        assert_eq!(
+            read,
+            summary["posts"]["read"].as_u64().unwrap(),
+            "{summary}"
+        );
     }
 }
 
@@ -107,6 +142,10 @@ impl Running {
 
     pub(crate) fn pid(&self) -> u32 {
         self.0.as_ref().unwrap().id()
+    }
+
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.0.as_mut().unwrap().try_wait().unwrap().is_none()
     }
 
     /// Sends a signal by its name, such as `INT`.
@@ -178,6 +217,14 @@ impl Receiver {
 
     pub(crate) fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Whether something has landed in a topic or stream, or is about to get its name there.
+    pub(crate) fn has(&self, target: &str) -> bool {
+        let data = self.sandbox.path().join("pinemu-data");
+        ["topics", "streams"]
+            .iter()
+            .any(|tree| data.join(tree).join(target).exists())
     }
 
     /// Stops it in order, so that every landed file has its name; what it printed last.
