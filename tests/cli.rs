@@ -398,7 +398,11 @@ fn nothing_is_coloured_and_no_bar_is_drawn_off_a_terminal() {
             "{more:?}: {:?}",
             ended.stderr
         );
-        assert!(ended.stderr.contains("Starting."), "{:?}", ended.stderr);
+        assert!(
+            ended.stderr.starts_with("Posting by key "),
+            "{:?}",
+            ended.stderr
+        );
     }
     let drawn = short_run(&["--progress", "always"]).stderr;
     assert!(

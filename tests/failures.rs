@@ -14,7 +14,7 @@ const TARGET: &str = "--topic-prefix t --invoke-url http://127.0.0.1:1";
 fn assert_fails(line: &str, ended: &Ended, code: i32, parts: &[&str]) {
     assert_eq!(ended.code(), code, "{line}: {ended:?}");
     assert_eq!(ended.stdout, "", "{line}");
-    let said: Vec<_> = ended.stderr.lines().collect();
+    let said = ended.said();
     let [said] = said[..] else {
         panic!("{line}: not one line: {}", ended.stderr);
     };
@@ -414,7 +414,7 @@ fn a_target_that_refuses_connections_is_unreachable() {
     let line = line.replace(" -q", " --format json");
     let ended = sandbox.run(line.split(' ').chain(database));
     assert_eq!(ended.code(), 69);
-    let said: Vec<_> = ended.stderr.lines().collect();
+    let said = ended.said();
     assert_eq!(said.len(), 2, "{said:?}");
     assert!(
         said[0].contains("WARN") && said[1].starts_with("pinemu: "),

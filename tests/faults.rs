@@ -203,7 +203,7 @@ fn an_answer_that_proves_nothing_is_tried_again() {
         run.assert_delivered();
         assert_eq!(run.summary["retries"], 3, "{name}: {}", run.summary);
         assert_eq!(run.summary["throttled"], 0, "{name}");
-        let warnings = run.ended.stderr.lines().count();
+        let warnings = run.ended.said().len();
         assert_eq!(warnings, 1, "{name} is told once: {}", run.ended.stderr);
     }
 }
@@ -324,7 +324,7 @@ fn a_target_that_acknowledges_nothing_is_down() {
     );
     run.assert_failed(69, &["acknowledged nothing", &run.target.url()]);
     assert_eq!(run.posts("returned"), 1);
-    let warnings = run.ended.stderr.lines().count() - 1;
+    let warnings = run.ended.said().len() - 1;
     assert_eq!(
         warnings, 1,
         "told once, not once a request: {}",
@@ -359,7 +359,7 @@ fn a_topic_that_is_said_to_be_missing_and_never_acknowledges_is_the_cause() {
         if others_work {
             assert!(run.summary["error"].as_str().unwrap().contains("t.geo"));
         }
-        let warning = run.ended.stderr.lines().next().unwrap();
+        let warning = run.ended.said()[0];
         assert!(
             warning.contains("says that it has no topic t."),
             "{warning}"

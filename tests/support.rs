@@ -6,7 +6,7 @@ use std::{
     ffi::OsStr,
     fmt::Display,
     fs,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Command, ExitStatus, Stdio},
     sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
@@ -41,6 +41,12 @@ impl Ended {
         self.status
             .code()
             .unwrap_or_else(|| panic!("ended by a signal: {self:?}"))
+    }
+
+    /// What a run said on standard error behind the line that announces it.
+    pub(crate) fn said(&self) -> Vec<&str> {
+        let lines = self.stderr.lines();
+        lines.filter(|line| !line.starts_with("Posting ")).collect()
     }
 
     /// The summary of a run with `--format json`.
@@ -244,14 +250,6 @@ impl Receiver {
         ["topics", "streams"]
             .iter()
             .flat_map(|tree| lines_below(&data.join(tree).join(target)))
-            .collect()
-    }
-
-    /// What landed, as values: the record itself for a topic, the whole line for a stream.
-    pub(crate) fn landed_values(&mut self, target: &str) -> Vec<Value> {
-        self.landed(target)
-            .iter()
-            .map(|line| serde_json::from_str(line).unwrap())
             .collect()
     }
 }
@@ -469,9 +467,4 @@ impl Drop for Database {
     fn drop(&mut self) {
         self.on_server(format!("DROP DATABASE IF EXISTS {}", self.name));
     }
-}
-
-/// A file in the repository.
-pub(crate) fn repository(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }

@@ -7,7 +7,7 @@ use std::{
 
 use rand::Rng;
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::demo::Demo;
 use crate::{
@@ -331,6 +331,7 @@ impl Plan {
         if !self.args.output.quiet {
             say(&self.announcement(&target));
         }
+        info!(random_seed = self.random_seed, ?options, "Starting.");
         let progress = Progress::new(
             if self.args.output.quiet {
                 crate::cli::When::Never
