@@ -11,6 +11,7 @@ use secrecy::SecretString;
 use crate::{
     http::{Header, InvokeUrl},
     pace::Rate,
+    receiver::Fault,
     sink::kinesis_gateway::PartitionKey,
     units::{Count, Patience, Size, StreamPrefix, TopicPrefix, duration, duration_or_zero},
 };
@@ -97,6 +98,25 @@ pub(crate) enum EndpointArg {
     Record,
     /// Up to 500 records a request
     Records,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DialectArg {
+    Confluent,
+    /// Strimzi's bridge
+    Strimzi,
+    Karapace,
+    /// Redpanda's pandaproxy: one result for each partition, not for each record
+    Redpanda,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum GatewayArg {
+    /// Errors of Kinesis come with status 200, as AWS's tutorial maps them
+    #[value(name = "default-200")]
+    Default200,
+    /// Errors of Kinesis come with its own status, 400 or 500
+    Mapped,
 }
 
 #[derive(Debug, Args)]
@@ -461,6 +481,37 @@ pub(crate) struct ServeArgs {
     /// Only these streams exist, and those created later [default: any]
     #[arg(long, value_name = "A,B", value_delimiter = ',')]
     pub(crate) streams: Option<Vec<String>>,
+
+    /// Whose REST proxy answers for topics
+    #[arg(long, value_name = "WHOSE", default_value = "confluent")]
+    pub(crate) dialect: DialectArg,
+
+    /// How the gateway passes on the errors of Kinesis
+    #[arg(long, value_name = "HOW", default_value = "default-200")]
+    pub(crate) gateway: GatewayArg,
+
+    /// Go wrong on purpose, as 503=5% or record-error=5%; may be given more than once
+    ///
+    /// Every request meets at most one of these, in the share given (a percentage):
+    ///   STATUS=5%         an HTTP status from 400 to 599, in the words of the dialect or gateway; nothing lands
+    ///   html=1%           a page of somebody else with status 200; nothing lands
+    ///   hang=0.1%         no answer, for as long as the client waits; nothing lands
+    ///   drop=0.1%         lands, and the connection is cut without an answer
+    ///   truncate=1%       lands, and the connection is cut in the middle of the answer
+    ///   empty=1%          lands, and the answer is a 200 without a body
+    /// Beside them:
+    ///   record-error=5%   records that fail this time (with redpanda: partitions of a request)
+    ///   record-reject=1%  records that are refused, the same ones however often they are sent. Strimzi's bridge has
+    ///                     no code for that: it answers 500 for them, as for what passes
+    ///   latency=20ms      every answer is late by that
+    ///   limit=200/s       more requests are refused as too many (beyond bursts of a tenth of a second's worth), with
+    ///                     status 429; Strimzi's bridge says 503
+    #[arg(long, value_name = "SPEC", verbatim_doc_comment)]
+    pub(crate) fault: Vec<Fault>,
+
+    /// The same seed brings the same faults to the same requests in the same order [default: drawn, and told at the start]
+    #[arg(long, value_name = "N", requires = "fault")]
+    pub(crate) fault_seed: Option<u64>,
 
     /// Write the port to FILE once connections are taken
     #[arg(long, value_name = "FILE")]

@@ -2,6 +2,7 @@
 
 mod answer;
 mod catalog;
+mod fault;
 mod gateway;
 mod json;
 mod kafka;
@@ -9,7 +10,9 @@ mod kinesis;
 mod landing;
 mod layout;
 mod partitioner;
+mod reply;
 mod service;
+mod take;
 #[cfg(test)]
 mod tests;
 
@@ -26,8 +29,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
 use hyper::{
     Request, Response,
     body::{Body, Incoming},
@@ -43,9 +45,15 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+pub(crate) use self::{
+    fault::{Fault, Plan},
+    gateway::GatewayErrors,
+    kafka::Dialect,
+};
 use self::{
     landing::{Flush, Landing},
-    service::Service,
+    reply::{Extent, Reply},
+    service::{Asked, Outcome, Service},
 };
 use crate::failure::{Exit, Failure, OrExit};
 
@@ -68,6 +76,10 @@ pub(crate) struct Options {
     pub(crate) topics: Option<Vec<String>>,
     /// `Some`: no other streams exist, but for those that are created.
     pub(crate) streams: Option<Vec<String>>,
+    pub(crate) dialect: Dialect,
+    pub(crate) gateway: GatewayErrors,
+    /// What goes wrong on purpose.
+    pub(crate) faults: Option<Plan>,
 }
 
 /// The records landed since the start.
@@ -112,6 +124,7 @@ impl Receiver {
         let service = service.or_exit(Exit::CannotWrite, || {
             format!("cannot go on in the data directory {at}")
         })?;
+        let service = service.speaking(options.dialect, options.gateway, options.faults);
         let service = Arc::new(service);
         let stop = CancellationToken::new();
         Ok(Self {
@@ -135,7 +148,9 @@ impl Receiver {
         self.finishing.abort();
         // Only when it is gone is the data directory free for the next.
         let _ = self.finishing.await;
-        let Service { topics, streams } = &*self.service;
+        let Service {
+            topics, streams, ..
+        } = &*self.service;
         let finished = topics.finish().and_then(|()| streams.finish());
         finished.or_exit(
             Exit::CannotWrite,
@@ -227,7 +242,7 @@ async fn serve(
     if let Err(error) = socket.set_nodelay(true) {
         debug!(%error, "Small answers may be slow.");
     }
-    let answer = service_fn(|request| respond(&service, &requests, request));
+    let answer = service_fn(|request| respond(&service, &requests, &stop, request));
     let mut connection = pin!(http1::Builder::new().serve_connection(TokioIo::new(socket), answer));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
@@ -241,17 +256,41 @@ async fn serve(
     }
 }
 
+/// An error ends the connection without an answer.
 async fn respond(
     service: &Service,
     requests: &AtomicU64,
+    stop: &CancellationToken,
     request: Request<Incoming>,
-) -> Result<Response<Full<Bytes>>, hyper::Error> {
+) -> Result<Response<Reply>, io::Error> {
+    let dice = service.roll(Instant::now());
+    let latency = dice.as_ref().map_or(Duration::ZERO, |dice| dice.latency);
     let (head, body) = request.into_parts();
-    let answer = match read(body).await? {
-        Some(body) => service.answer(&head.method, head.uri.path(), &head.headers, &body),
-        None => gateway::too_large(),
+    let outcome = match read(body).await.map_err(io::Error::other)? {
+        Some(body) => service.meet(
+            &Asked {
+                method: &head.method,
+                path: head.uri.path(),
+                headers: &head.headers,
+                body: &body,
+            },
+            dice,
+        ),
+        None => Outcome::Answered(gateway::too_large(), Extent::All),
     };
-    Ok(answer.into_response(requests.fetch_add(1, Ordering::Relaxed)))
+    if !latency.is_zero() {
+        // A stop is not made to wait for what is slow on purpose.
+        let _ = stop.run_until_cancelled(time::sleep(latency)).await;
+    }
+    match outcome {
+        Outcome::Answered(answer, extent) => {
+            let number = requests.fetch_add(1, Ordering::Relaxed);
+            return Ok(answer.into_response(number, extent));
+        }
+        Outcome::Cut => {}
+        Outcome::Silence => stop.cancelled().await,
+    }
+    Err(io::Error::other("cut on purpose"))
 }
 
 /// `None` if it is too large. It is read to its end all the same: who is cut off while sending never sees the answer.

@@ -10,7 +10,7 @@ use crate::{
     failure::{Exit, Failure},
     http::InvokeUrl,
     progress::Progress,
-    receiver::{self, Receiver},
+    receiver::{self, Dialect, GatewayErrors, Receiver},
     sample::Samples,
     seeding,
     sink::Sink,
@@ -43,6 +43,9 @@ impl Demo {
             flush_after: std::time::Duration::from_secs(1),
             topics: None,
             streams: None,
+            dialect: Dialect::Confluent,
+            gateway: GatewayErrors::Default200,
+            faults: None,
         })
         .await?;
         if !args.output.quiet {

@@ -2,22 +2,24 @@
 
 use std::{fmt::Write, fs, path::Path};
 
+use rand::Rng;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    cli::ServeArgs,
+    cli::{DialectArg, GatewayArg, ServeArgs},
     failure::{Exit, Failure, OrExit},
-    receiver::{Counts, Options, Receiver},
+    receiver::{Counts, Dialect, GatewayErrors, Options, Plan, Receiver},
     summary::grouped,
     telemetry::{print, say},
 };
 
 pub(crate) async fn run(args: ServeArgs, stop: CancellationToken) -> Result<Exit, Failure> {
-    let data_dir = (!args.discard).then_some(args.data_dir);
+    let data_dir = (!args.discard).then(|| args.data_dir.clone());
     let records = match &data_dir {
         Some(dir) => format!("records land in {}", dir.display()),
         None => "records are counted and discarded".to_owned(),
     };
+    let (faults, seed) = plan(&args)?;
     let receiver = Receiver::start(Options {
         listen: args.listen,
         data_dir,
@@ -26,6 +28,17 @@ pub(crate) async fn run(args: ServeArgs, stop: CancellationToken) -> Result<Exit
         flush_after: args.flush_after,
         topics: args.topics,
         streams: args.streams,
+        dialect: match args.dialect {
+            DialectArg::Confluent => Dialect::Confluent,
+            DialectArg::Strimzi => Dialect::Strimzi,
+            DialectArg::Karapace => Dialect::Karapace,
+            DialectArg::Redpanda => Dialect::Redpanda,
+        },
+        gateway: match args.gateway {
+            GatewayArg::Default200 => GatewayErrors::Default200,
+            GatewayArg::Mapped => GatewayErrors::Mapped,
+        },
+        faults,
     })
     .await?;
     let addr = receiver.addr();
@@ -33,6 +46,11 @@ pub(crate) async fn run(args: ServeArgs, stop: CancellationToken) -> Result<Exit
         say(&format!(
             "listening on http://{addr}, {records}; stop with Ctrl-C"
         ));
+        if let Some(seed) = seed {
+            say(&format!(
+                "goes wrong on purpose; --fault-seed {seed} repeats it"
+            ));
+        }
     }
     let written = args
         .port_file
@@ -47,6 +65,16 @@ pub(crate) async fn run(args: ServeArgs, stop: CancellationToken) -> Result<Exit
         print(&report(&counts));
     }
     Ok(Exit::Success)
+}
+
+/// What goes wrong on purpose, and the seed of it.
+fn plan(args: &ServeArgs) -> Result<(Option<Plan>, Option<u64>), Failure> {
+    if args.fault.is_empty() {
+        return Ok((None, None));
+    }
+    let seed = args.fault_seed.unwrap_or_else(|| rand::rng().next_u64());
+    let plan = Plan::new(&args.fault, seed).map_err(|error| Failure::new(Exit::Usage, error))?;
+    Ok((Some(plan), Some(seed)))
 }
 
 /// Who waits for the file finds all of it or none.
@@ -90,6 +118,33 @@ mod tests {
         let expected =
             "topic a.pin: 1 record\nstream a-geo: 20 records\nstream a-user: 0 records\n";
         assert_eq!(report(&counts), expected);
+    }
+
+    fn serve(options: &[&str]) -> Result<ServeArgs, clap::Error> {
+        let line = ["pinemu", "serve"].iter().chain(options);
+        match Cli::try_parse_from(line)?.command {
+            Command::Serve(args) => Ok(args),
+            other => panic!("not serve: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn faults_that_cannot_be_are_usage_errors() {
+        let args = serve(&["--fault", "503=60%", "--fault", "hang=41%"]).unwrap();
+        assert_eq!(plan(&args).unwrap_err().exit, Exit::Usage);
+        let unknown = serve(&["--fault", "slow=1%"]).unwrap_err().to_string();
+        assert!(unknown.contains("record-error=5%"), "{unknown}");
+        assert!(serve(&["--fault-seed", "1"]).is_err());
+    }
+
+    #[test]
+    fn faults_have_a_seed_and_no_faults_have_none() {
+        let (plan_of, seed) = plan(&serve(&[]).unwrap()).unwrap();
+        assert!(plan_of.is_none() && seed.is_none());
+        let given = serve(&["--fault", "503=1%", "--fault-seed", "7"]).unwrap();
+        assert_eq!(plan(&given).unwrap().1, Some(7));
+        let drawn = serve(&["--fault", "503=1%"]).unwrap();
+        assert!(plan(&drawn).unwrap().1.is_some());
     }
 
     #[tokio::test]

@@ -2,21 +2,26 @@
 
 use std::{fmt, io::Write};
 
-use bytes::Bytes;
-use http_body_util::Full;
 use hyper::{
     Response, StatusCode,
-    header::{CONTENT_TYPE, HeaderName, HeaderValue},
+    header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER},
 };
+
+use super::reply::{Extent, Reply};
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 static ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
 
-/// Who speaks: the two differ in content type and in headers.
+/// Who speaks: they differ in content type and in headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Speaker {
     KafkaProxy,
+    /// In its own name.
     Gateway,
+    /// Kinesis, behind the gateway.
+    Kinesis,
+    /// Who has nothing to do with it, and has a page to show.
+    Stranger,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -25,6 +30,8 @@ pub(super) struct Answer {
     pub(super) status: StatusCode,
     /// The kind of error the gateway names in a header of its own answers.
     pub(super) error_type: Option<&'static str>,
+    /// Whether the client is told that it need not wait before it tries again.
+    pub(super) retry_at_once: bool,
     pub(super) body: Vec<u8>,
 }
 
@@ -34,13 +41,14 @@ impl Answer {
             speaker,
             status,
             error_type: None,
+            retry_at_once: false,
             body,
         }
     }
 
     /// `number` is what makes the request id of a gateway's answer unique.
-    pub(super) fn into_response(self, number: u64) -> Response<Full<Bytes>> {
-        let mut response = Response::new(Full::new(Bytes::from(self.body)));
+    pub(super) fn into_response(self, number: u64, extent: Extent) -> Response<Reply> {
+        let mut response = Response::new(Reply::new(self.body.into(), extent));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         match self.speaker {
@@ -50,7 +58,10 @@ impl Answer {
                     HeaderValue::from_static("application/vnd.kafka.v2+json"),
                 );
             }
-            Speaker::Gateway => {
+            Speaker::Stranger => {
+                headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html"));
+            }
+            Speaker::Gateway | Speaker::Kinesis => {
                 headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
                 let id = format!(
                     "{:08x}-0000-4000-8000-{:012x}",
@@ -64,6 +75,9 @@ impl Answer {
         }
         if let Some(error_type) = self.error_type {
             headers.insert(ERROR_TYPE.clone(), HeaderValue::from_static(error_type));
+        }
+        if self.retry_at_once {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("0"));
         }
         response
     }

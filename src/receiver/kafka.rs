@@ -1,31 +1,46 @@
-//! The produce API of a Kafka REST proxy, version 2, as Confluent's takes it: requests to records, records to partitions. Pure.
+//! The produce API of a Kafka REST proxy, version 2, as four proxies take it: requests to records, records to partitions. Pure.
 
 mod answers;
+mod dialect;
+mod headers;
+mod refusal;
 
-use hyper::{HeaderMap, StatusCode, header};
-use serde::Deserialize;
+use hyper::HeaderMap;
+use serde::{Deserialize, Deserializer, de::IgnoredAny};
 use serde_json::{error::Category, value::RawValue};
 
-pub(super) use self::answers::{
-    Fate, Refusal, illegal_topic, missing_topic, not_landed, produced, topic, topics,
+pub(crate) use self::dialect::Dialect;
+pub(super) use self::{
+    answers::{Fate, no_topic, not_landed, produced, topic, topics},
+    refusal::Refusal,
 };
-use self::answers::{NOT_RETRIABLE, RETRIABLE, error, http_error};
+use self::{
+    dialect::{Flaw, karapace_too_large},
+    refusal::MAX_RECORD,
+};
 use super::{answer::Answer, json::Object, partitioner};
 
-const REQUEST_TYPE: &str = "application/vnd.kafka.json.v2+json";
-const ANSWER_TYPE: &str = "application/vnd.kafka.v2+json";
-/// `max.request.size` of a producer that nobody configured.
-const MAX_RECORD: usize = 1_048_576;
 /// What Kafka adds to key and value when it estimates the size of a record in a batch of its own.
 const RECORD_OVERHEAD: usize = 61 + 21 + 1;
+/// Karapace's `http_request_max_size`.
+const KARAPACE_BODY: usize = 1_048_576;
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Record<'a> {
-    #[serde(borrow)]
-    pub(super) key: Option<&'a RawValue>,
-    #[serde(borrow)]
-    pub(super) value: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    key: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    value: Option<&'a RawValue>,
     partition: Option<i32>,
+    // Strimzi's bridge takes these two.
+    timestamp: Option<IgnoredAny>,
+    headers: Option<IgnoredAny>,
+}
+
+/// A null that is there is not the same as nothing.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
 }
 
 #[derive(Deserialize)]
@@ -55,104 +70,103 @@ pub(super) fn is_legal(topic: &str) -> bool {
 }
 
 /// The records of a produce request, or the answer that refuses all of it.
-pub(super) fn parse<'a>(headers: &HeaderMap, body: &'a [u8]) -> Result<Vec<Record<'a>>, Answer> {
-    let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    if !header(header::CONTENT_TYPE)
-        .is_some_and(|value| media_type(value).eq_ignore_ascii_case(REQUEST_TYPE))
-    {
-        return Err(http_error(StatusCode::UNSUPPORTED_MEDIA_TYPE));
+pub(super) fn parse<'a>(
+    dialect: Dialect,
+    headers: &HeaderMap,
+    body: &'a [u8],
+) -> Result<Vec<Record<'a>>, Answer> {
+    if dialect == Dialect::Karapace && body.len() > KARAPACE_BODY {
+        return Err(karapace_too_large());
     }
-    if !header(header::ACCEPT).is_none_or(accepts) {
-        return Err(http_error(StatusCode::NOT_ACCEPTABLE));
-    }
+    headers::check(dialect, headers)?;
     if matches!(body.trim_ascii(), b"" | b"null") {
-        return Err(error(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            422,
-            "The request body must not be null",
-        ));
+        return Err(dialect.malformed(&Flaw::Nothing));
     }
-    let Object(request) =
-        serde_json::from_slice::<Object<Produce<'_>>>(body).map_err(|e| unreadable(&e))?;
+    let Object(request) = serde_json::from_slice::<Object<Produce<'_>>>(body)
+        .map_err(|error| unreadable(dialect, &error))?;
     let records = request.records.unwrap_or_default();
     if records.is_empty() {
-        return Err(error(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            422,
-            "records must not be empty",
-        ));
+        return Err(dialect.malformed(&Flaw::NoRecords));
     }
-    Ok(records.into_iter().map(|Object(record)| record).collect())
+    let records = records.into_iter().map(|Object(record)| {
+        record
+            .check(dialect)
+            .map_err(|flaw| dialect.malformed(&flaw))?;
+        Ok(record)
+    });
+    records.collect()
 }
 
-fn media_type(value: &str) -> &str {
-    value.split(';').next().unwrap_or_default().trim()
-}
-
-fn accepts(accept: &str) -> bool {
-    accept.split(',').any(|range| {
-        let kind = media_type(range);
-        let refused = range.split(';').skip(1).any(|parameter| {
-            let weight = parameter
-                .trim()
-                .strip_prefix("q=")
-                .and_then(|q| q.parse::<f32>().ok());
-            weight.is_some_and(|q| q <= 0.0)
-        });
-        !refused
-            && (kind == "*/*" || kind == "application/*" || kind.eq_ignore_ascii_case(ANSWER_TYPE))
-    })
-}
-
-fn unreadable(cause: &serde_json::Error) -> Answer {
+fn unreadable(dialect: Dialect, cause: &serde_json::Error) -> Answer {
     let text = cause.to_string();
     // serde has no other way to tell which field it did not know.
     let unknown = text
         .strip_prefix("unknown field `")
         .and_then(|rest| rest.split('`').next());
-    match (cause.classify(), unknown) {
-        (Category::Data, Some(field)) => error(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            422,
-            format_args!("Unrecognized field: {field}"),
-        ),
-        _ => error(StatusCode::BAD_REQUEST, 400, text),
-    }
+    dialect.malformed(&match (cause.classify(), unknown) {
+        (Category::Data, Some(field)) => Flaw::UnknownField(field),
+        (Category::Data, None) => Flaw::Shape(cause),
+        _ => Flaw::Syntax(cause),
+    })
 }
 
 impl Record<'_> {
-    /// The partition this record goes to; one without partition and key goes where `turn` points.
-    pub(super) fn place(&self, topic: &str, partitions: u32, turn: u32) -> Result<u32, Refusal> {
-        let size = self.size();
-        if size > MAX_RECORD {
-            return Err(Refusal {
-                code: NOT_RETRIABLE,
-                message: format!(
-                    "The message is {size} bytes when serialized which is larger than {MAX_RECORD}, \
-                     which is the value of the max.request.size configuration."
-                ),
-            });
+    /// What this proxy has against it.
+    fn check(&self, dialect: Dialect) -> Result<(), Flaw<'static>> {
+        if dialect != Dialect::Strimzi {
+            return match (&self.timestamp, &self.headers) {
+                (Some(_), _) => Err(Flaw::UnknownField("timestamp")),
+                (_, Some(_)) => Err(Flaw::UnknownField("headers")),
+                _ => Ok(()),
+            };
         }
-        match (self.partition, self.key) {
-            (Some(asked), _) => match u32::try_from(asked)
-                .ok()
-                .filter(|&asked| asked < partitions)
-            {
-                Some(partition) => Ok(partition),
-                None => Err(Refusal {
-                    code: RETRIABLE,
-                    message: format!(
-                        "Partition {asked} of topic {topic} with partition count {partitions} \
-                         is not present in metadata after 60000 ms."
-                    ),
-                }),
-            },
-            (None, Some(key)) => Ok(partitioner::of_key(key.get(), partitions)),
-            (None, None) => Ok(turn % partitions),
+        let first = |json: &RawValue| json.get().as_bytes()[0];
+        if self
+            .key
+            .is_some_and(|key| !matches!(first(key), b'"' | b'{' | b'['))
+        {
+            return Err(Flaw::Type(
+                "Instance type is invalid. Expected array, object, string (key)",
+            ));
+        }
+        match self.value {
+            None => Err(Flaw::Type(
+                "Instance does not have required property \"value\"",
+            )),
+            Some(value) if !matches!(first(value), b'"' | b'{' | b'[' | b'n') => Err(Flaw::Type(
+                "Instance type is invalid. Expected array, object, string, null (value)",
+            )),
+            Some(_) => Ok(()),
         }
     }
 
-    fn size(&self) -> usize {
+    /// What lands.
+    pub(super) fn value(&self) -> &str {
+        self.value.map_or("null", RawValue::get)
+    }
+
+    /// The partition this record goes to, and why it does not get there if it does not. One without partition and key goes
+    /// where `turn` points.
+    pub(super) fn place(&self, partitions: u32, turn: u32) -> (i32, Option<Refusal>) {
+        let key = self.key.filter(|key| key.get() != "null");
+        let chosen = match (self.partition, key) {
+            (Some(asked), _) => {
+                if !u32::try_from(asked).is_ok_and(|asked| asked < partitions) {
+                    return (asked, Some(Refusal::PartitionMissing { partitions }));
+                }
+                asked
+            }
+            (None, Some(key)) => partitioner::of_key(key.get(), partitions).cast_signed(),
+            (None, None) => (turn % partitions).cast_signed(),
+        };
+        let size = self.size(key);
+        (
+            chosen,
+            (size > MAX_RECORD).then_some(Refusal::TooLarge { size }),
+        )
+    }
+
+    fn size(&self, key: Option<&RawValue>) -> usize {
         let part = |json: Option<&RawValue>| {
             let length = json.map_or(0, |json| json.get().len());
             // The length is written before the part, as a number of seven bits a byte, its sign in the lowest.
@@ -163,67 +177,32 @@ impl Record<'_> {
                     (length.ilog2() as usize + 2).div_ceil(7)
                 }
         };
-        RECORD_OVERHEAD + part(self.key) + part(self.value)
+        let value = self.value.filter(|value| value.get() != "null");
+        RECORD_OVERHEAD + part(key) + part(value)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use hyper::header;
+
     use super::*;
 
-    fn headers(content_type: &str, accept: &str) -> HeaderMap {
-        let pairs = [
-            (header::CONTENT_TYPE, content_type),
-            (header::ACCEPT, accept),
-        ];
-        pairs
-            .into_iter()
-            .map(|(name, value)| (name, value.parse().unwrap()))
-            .collect()
-    }
-
-    fn refusal(headers: &HeaderMap, body: &str) -> (u16, String) {
-        let answer = parse(headers, body.as_bytes()).unwrap_err();
-        (
-            answer.status.as_u16(),
-            String::from_utf8(answer.body).unwrap(),
-        )
-    }
-
-    #[test]
-    fn a_type_that_the_proxy_does_not_take_or_make_is_refused() {
-        let body = r#"{"records":[{"value":1}]}"#;
-        assert_eq!(
-            refusal(&headers("application/json", "*/*"), body),
-            (
-                415,
-                r#"{"error_code":415,"message":"HTTP 415 Unsupported Media Type"}"#.to_owned()
-            )
-        );
-        assert_eq!(refusal(&HeaderMap::new(), body).0, 415);
-        assert_eq!(
-            refusal(&headers(REQUEST_TYPE, "application/json"), body),
-            (
-                406,
-                r#"{"error_code":406,"message":"HTTP 406 Not Acceptable"}"#.to_owned()
-            )
-        );
-        assert_eq!(refusal(&headers(REQUEST_TYPE, "*/*;q=0"), body).0, 406);
-        assert!(
-            parse(
-                &headers(
-                    "application/vnd.kafka.json.v2+json; charset=utf-8",
-                    "text/html, */*;q=0.1"
-                ),
-                body.as_bytes()
-            )
-            .is_ok()
-        );
+    fn refusal(dialect: Dialect, body: &str) -> (u16, String) {
+        let content_type = (header::CONTENT_TYPE, headers::REQUEST_TYPE.parse().unwrap());
+        let headers = HeaderMap::from_iter([content_type]);
+        match parse(dialect, &headers, body.as_bytes()) {
+            Ok(records) => (200, format!("{} records", records.len())),
+            Err(answer) => (
+                answer.status.as_u16(),
+                String::from_utf8(answer.body).unwrap(),
+            ),
+        }
     }
 
     #[test]
     fn a_body_that_is_no_produce_request_is_refused() {
-        let refusal = |body| refusal(&headers(REQUEST_TYPE, ANSWER_TYPE), body);
+        let refusal = |body| refusal(Dialect::Confluent, body);
         let unprocessable = |message| {
             (
                 422,
@@ -258,28 +237,55 @@ mod tests {
         }
     }
 
+    #[test]
+    fn every_proxy_refuses_records_by_rules_of_its_own() {
+        use Dialect::{Confluent, Karapace, Redpanda, Strimzi};
+        let large = format!(r#"{{"value":"{}"}}"#, "x".repeat(KARAPACE_BODY));
+        for (record, statuses) in [
+            (r#"{"value":{}}"#, [200, 200, 200, 200]),
+            (r#"{"value":null}"#, [200, 200, 200, 200]),
+            (r#"{"value":1}"#, [200, 400, 200, 200]),
+            (r#"{"key":"a"}"#, [200, 400, 200, 200]),
+            (r#"{"key":null,"value":{}}"#, [200, 400, 200, 200]),
+            (r#"{"key":1,"value":{}}"#, [200, 400, 200, 200]),
+            (r#"{"value":{},"timestamp":1}"#, [422, 200, 422, 422]),
+            (r#"{"value":{},"ind":1}"#, [422, 400, 422, 422]),
+            ("[1]", [400, 400, 400, 422]),
+            ("{", [400, 400, 400, 422]),
+            (&large, [200, 200, 413, 200]),
+        ] {
+            let body = format!(r#"{{"records":[{record}]}}"#);
+            let dialects = [Confluent, Strimzi, Karapace, Redpanda];
+            let got = dialects.map(|dialect| refusal(dialect, &body).0);
+            assert_eq!(got, statuses, "{record:.60}");
+        }
+    }
+
     fn record(json: &str) -> Record<'_> {
         serde_json::from_str(json).unwrap()
     }
 
     #[test]
     fn a_record_goes_where_it_asks_to_else_by_its_key_else_in_turn() {
+        let place = |json, turn| record(json).place(3, turn);
         assert_eq!(
-            record(r#"{"value":1,"partition":2,"key":"a"}"#).place("t", 3, 0),
-            Ok(2)
+            place(r#"{"value":1,"partition":2,"key":"a"}"#, 0),
+            (2, None)
         );
         assert_eq!(
-            record(r#"{"key":"a"}"#).place("t", 3, 0),
-            record(r#"{"key":"a","value":2}"#).place("t", 3, 1)
+            place(r#"{"key":"a"}"#, 0),
+            place(r#"{"key":"a","value":2}"#, 1)
         );
-        assert_eq!(record(r#"{"value":1,"key":null}"#).place("t", 3, 4), Ok(1));
-        let message = "Partition 3 of topic t with partition count 3 is not present in metadata after 60000 ms.";
+        assert_eq!(place(r#"{"value":1,"key":null}"#, 4), (1, None));
+        let missing = Refusal::PartitionMissing { partitions: 3 };
+        assert_eq!(place(r#"{"partition":3}"#, 0), (3, Some(missing)));
+        assert_eq!(place(r#"{"partition":-1}"#, 0), (-1, Some(missing)));
         assert_eq!(
-            record(r#"{"partition":3}"#).place("t", 3, 0),
-            Err(Refusal {
-                code: 50003,
-                message: message.to_owned()
-            })
+            (missing.confluent_code(), missing.java_message("t", 3)),
+            (
+                50003,
+                "Partition 3 of topic t with partition count 3 is not present in metadata after 60000 ms.".to_owned()
+            )
         );
     }
 
@@ -287,18 +293,17 @@ mod tests {
     fn a_record_may_be_as_large_as_a_producer_sends_it() {
         let place = |length: usize| {
             let json = format!(r#"{{"value":"{}"}}"#, "x".repeat(length - 2));
-            record(&json).place("t", 1, 0)
+            record(&json).place(1, 0).1
         };
         let largest = MAX_RECORD - RECORD_OVERHEAD - 1 - 3;
-        assert_eq!(place(largest), Ok(0));
+        assert_eq!(place(largest), None);
+        let refusal = Refusal::TooLarge { size: 1_048_577 };
+        assert_eq!(place(largest + 1), Some(refusal));
         let message = "The message is 1048577 bytes when serialized which is larger than 1048576, \
                        which is the value of the max.request.size configuration.";
         assert_eq!(
-            place(largest + 1),
-            Err(Refusal {
-                code: 50002,
-                message: message.to_owned()
-            })
+            (refusal.confluent_code(), refusal.java_message("t", 0)),
+            (50002, message.to_owned())
         );
     }
 

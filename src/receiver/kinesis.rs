@@ -9,8 +9,8 @@ use serde_json::{error::Category, value::RawValue};
 
 use self::answers::error;
 pub(super) use self::answers::{
-    Receipt, SEQUENCE_DIGITS, SEQUENCE_PREFIX, done, land, not_landed, put_record, put_records,
-    shard_id, stream, stream_exists, stream_not_found, streams,
+    Receipt, Refusal, SEQUENCE_DIGITS, SEQUENCE_PREFIX, done, land, not_landed, put_record,
+    put_records, shard_id, stream, stream_exists, stream_not_found, streams,
 };
 use super::{
     answer::Answer,
@@ -261,7 +261,7 @@ mod tests {
     use super::*;
 
     fn body(answer: Answer) -> String {
-        assert_eq!(answer.status.as_u16(), 200);
+        assert_eq!(answer.status.as_u16(), 400);
         String::from_utf8(answer.body).unwrap()
     }
 

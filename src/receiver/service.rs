@@ -1,30 +1,47 @@
 //! What is asked for, and by which of the two APIs: from a request to its answer. Knows no socket.
 
-use std::{
-    io,
-    sync::Arc,
-    time::{Instant, SystemTime, UNIX_EPOCH},
-};
+use std::{io, sync::Arc, time::Instant};
 
-use hyper::{HeaderMap, Method};
-use serde_json::value::RawValue;
+use hyper::{HeaderMap, Method, StatusCode};
 
 use super::{
-    answer::Answer,
+    answer::{Answer, Speaker},
     catalog::Catalog,
-    gateway,
-    json::one_line,
-    kafka::{self, Fate},
-    kinesis::{self, Receipt},
+    fault::{Dice, Plan, Whole},
+    gateway::{self, GatewayErrors},
+    kafka::{self, Dialect},
+    kinesis,
     landing::Landing,
     layout::Layout,
-    partitioner,
+    reply::Extent,
 };
 
 #[derive(Debug)]
 pub(super) struct Service {
     pub(super) topics: Catalog,
     pub(super) streams: Catalog,
+    pub(super) dialect: Dialect,
+    gateway: GatewayErrors,
+    faults: Option<Plan>,
+}
+
+/// A request that has been read.
+#[derive(Debug)]
+pub(super) struct Asked<'a> {
+    pub(super) method: &'a Method,
+    pub(super) path: &'a str,
+    pub(super) headers: &'a HeaderMap,
+    pub(super) body: &'a [u8],
+}
+
+/// What a client gets to see.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    Answered(Answer, Extent),
+    /// The connection ends.
+    Cut,
+    /// Nothing, for as long as it waits.
+    Silence,
 }
 
 /// The resources of both APIs. `None`: a path that leads nowhere.
@@ -68,79 +85,99 @@ impl Service {
         Ok(Self {
             topics: Catalog::open(Arc::clone(&landing), Layout::Topics, topics, partitions)?,
             streams: Catalog::open(landing, Layout::Streams, streams, partitions)?,
+            dialect: Dialect::Confluent,
+            gateway: GatewayErrors::Default200,
+            faults: None,
         })
+    }
+
+    pub(super) fn speaking(
+        self,
+        dialect: Dialect,
+        gateway: GatewayErrors,
+        faults: Option<Plan>,
+    ) -> Self {
+        Self {
+            dialect,
+            gateway,
+            faults,
+            ..self
+        }
+    }
+
+    /// For the request that arrives now. `None`: nothing goes wrong on purpose.
+    pub(super) fn roll(&self, now: Instant) -> Option<Dice> {
+        self.faults.as_ref().map(|plan| plan.roll(now))
+    }
+
+    /// Answers as [`Self::answer`] does, but for what the dice say.
+    pub(super) fn meet(&self, asked: &Asked<'_>, mut dice: Option<Dice>) -> Outcome {
+        let Some(dice) = &mut dice else {
+            return Outcome::Answered(self.answer(asked, None), Extent::All);
+        };
+        let mut extent = Extent::All;
+        let answer = match dice.whole {
+            _ if dice.limited => self.throttled(asked.path),
+            None => self.answer(asked, Some(dice)),
+            Some(Whole::Status(status)) => self.refused(asked.path, status),
+            Some(Whole::Html) => gateway::stranger(),
+            Some(Whole::Hang) => return Outcome::Silence,
+            Some(Whole::Drop) => {
+                self.answer(asked, Some(dice));
+                return Outcome::Cut;
+            }
+            Some(Whole::Truncate) => {
+                extent = Extent::Half;
+                self.answer(asked, Some(dice))
+            }
+            Some(Whole::Empty) => {
+                let Answer { speaker, .. } = self.answer(asked, Some(dice));
+                Answer::new(speaker, StatusCode::OK, Vec::new())
+            }
+        };
+        Outcome::Answered(answer, extent)
+    }
+
+    fn refused(&self, path: &str, status: StatusCode) -> Answer {
+        match Route::of(path) {
+            Some(Route::Topics | Route::Topic(_)) => self.dialect.refused(status),
+            _ => gateway::refused(status),
+        }
+    }
+
+    fn throttled(&self, path: &str) -> Answer {
+        let by_proxy = match Route::of(path) {
+            Some(Route::Topics | Route::Topic(_)) => self.dialect.throttled(),
+            _ => None,
+        };
+        by_proxy.unwrap_or_else(gateway::throttled)
     }
 
     /// Blocks for as long as the operating system takes to copy the records into its cache, which is less than
     /// handing them to another thread would take.
-    pub(super) fn answer(
-        &self,
-        method: &Method,
-        path: &str,
-        headers: &HeaderMap,
-        body: &[u8],
-    ) -> Answer {
-        let result = match (method.as_str(), Route::of(path)) {
+    fn answer(&self, asked: &Asked<'_>, dice: Option<&mut Dice>) -> Answer {
+        let result = match (asked.method.as_str(), Route::of(asked.path)) {
             ("GET", Some(Route::Topics)) => Ok(kafka::topics(&self.topics.names())),
             ("GET", Some(Route::Topic(topic))) => Ok(self.topic(topic)),
-            ("POST", Some(Route::Topic(topic))) => self.produce(topic, headers, body),
+            ("POST", Some(Route::Topic(topic))) => self.produce(topic, asked, dice),
             ("GET", Some(Route::Streams)) => Ok(kinesis::streams(&self.streams.names())),
             ("GET", Some(Route::Stream(stream))) => Ok(self.stream(stream)),
-            ("POST", Some(Route::Stream(stream))) => self.create_stream(stream, headers, body),
+            ("POST", Some(Route::Stream(stream))) => self.create_stream(stream, asked),
             ("DELETE", Some(Route::Stream(stream))) => Ok(self.delete_stream(stream)),
-            ("PUT", Some(Route::Record(stream))) => self.put_record(stream, headers, body),
-            ("PUT", Some(Route::Records(stream))) => self.put_records(stream, headers, body),
+            ("PUT", Some(Route::Record(stream))) => self.put_record(stream, asked, dice),
+            ("PUT", Some(Route::Records(stream))) => self.put_records(stream, asked, dice),
             _ => Err(gateway::missing_authentication_token()),
         };
-        result.unwrap_or_else(|refusal| refusal)
+        let mut answer = result.unwrap_or_else(|refusal| refusal);
+        if answer.speaker == Speaker::Kinesis && self.gateway == GatewayErrors::Default200 {
+            answer.status = StatusCode::OK;
+        }
+        answer
     }
 
     fn topic(&self, topic: &str) -> Answer {
         let partitions = kafka::is_legal(topic).then(|| self.topics.partitions(topic));
-        kafka::topic(topic, partitions.flatten())
-    }
-
-    fn produce(&self, topic: &str, headers: &HeaderMap, body: &[u8]) -> Result<Answer, Answer> {
-        let records = kafka::parse(headers, body)?;
-        let log = if kafka::is_legal(topic) {
-            self.topics
-                .log(topic)
-                .ok_or_else(|| kafka::missing_topic(topic))
-        } else {
-            Err(kafka::illegal_topic(topic))
-        };
-        let log = match log {
-            Ok(log) => log,
-            Err(refusal) => {
-                let fates: Vec<_> = records
-                    .iter()
-                    .map(|_| Fate::Refused(refusal.clone()))
-                    .collect();
-                return Err(kafka::produced(&fates));
-            }
-        };
-        let (partitions, turn) = (log.partitions(), log.turn());
-        let mut placed = Vec::with_capacity(records.len());
-        let mut refused = Vec::new();
-        for (index, record) in records.iter().enumerate() {
-            match record.place(topic, partitions, turn) {
-                Ok(partition) => placed.push((partition, record)),
-                Err(refusal) => refused.push((index, refusal)),
-            }
-        }
-        let offsets = log.land(&placed, Instant::now(), |(_, record), _, line| {
-            let value = record.value.map_or("null", RawValue::get);
-            line.extend_from_slice(one_line(value).as_bytes());
-        });
-        let offsets = offsets.map_err(kafka::not_landed)?;
-        let landed = placed.iter().zip(offsets);
-        let mut fates: Vec<_> = landed
-            .map(|(&(partition, _), offset)| Fate::Landed { partition, offset })
-            .collect();
-        for (index, refusal) in refused {
-            fates.insert(index, Fate::Refused(refusal));
-        }
-        Ok(kafka::produced(&fates))
+        kafka::topic(self.dialect, topic, partitions.flatten())
     }
 
     fn stream(&self, stream: &str) -> Answer {
@@ -154,14 +191,9 @@ impl Service {
         }
     }
 
-    fn create_stream(
-        &self,
-        stream: &str,
-        headers: &HeaderMap,
-        body: &[u8],
-    ) -> Result<Answer, Answer> {
-        gateway::check_media_type(headers)?;
-        let shards = kinesis::create(stream, body)?;
+    fn create_stream(&self, stream: &str, asked: &Asked<'_>) -> Result<Answer, Answer> {
+        gateway::check_media_type(asked.headers)?;
+        let shards = kinesis::create(stream, asked.body)?;
         if !kinesis::is_legal(stream) {
             return Err(kinesis::stream_not_found(stream));
         }
@@ -178,66 +210,6 @@ impl Service {
         } else {
             kinesis::stream_not_found(stream)
         }
-    }
-
-    fn put_record(&self, stream: &str, headers: &HeaderMap, body: &[u8]) -> Result<Answer, Answer> {
-        gateway::check_media_type(headers)?;
-        let receipts = self.land_in_stream(stream, vec![kinesis::record(stream, body)?])?;
-        Ok(kinesis::put_record(&receipts[0]))
-    }
-
-    fn put_records(
-        &self,
-        stream: &str,
-        headers: &HeaderMap,
-        body: &[u8],
-    ) -> Result<Answer, Answer> {
-        gateway::check_media_type(headers)?;
-        let receipts = self.land_in_stream(stream, kinesis::records(stream, body)?)?;
-        Ok(kinesis::put_records(&receipts))
-    }
-
-    /// One receipt a record, in order.
-    fn land_in_stream(
-        &self,
-        stream: &str,
-        records: Vec<kinesis::Record<'_>>,
-    ) -> Result<Vec<Receipt>, Answer> {
-        let log = Some(stream)
-            .filter(|stream| kinesis::is_legal(stream))
-            .and_then(|stream| self.streams.log(stream));
-        let log = log.ok_or_else(|| kinesis::stream_not_found(stream))?;
-        let shards = log.partitions();
-        let placed = records
-            .into_iter()
-            .map(|record| (partitioner::of_key(&record.key, shards), record));
-        let placed: Vec<_> = placed.collect();
-        let arrived_ms = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_millis();
-        let positions = log.land(
-            &placed,
-            Instant::now(),
-            |(shard, record), position, line| {
-                kinesis::land(
-                    record,
-                    stream,
-                    &Receipt {
-                        shard: *shard,
-                        position,
-                    },
-                    arrived_ms,
-                    line,
-                );
-            },
-        );
-        let positions = positions.map_err(|error| kinesis::not_landed(&error.to_string()))?;
-        Ok(placed
-            .iter()
-            .zip(positions)
-            .map(|(&(shard, _), position)| Receipt { shard, position })
-            .collect())
     }
 }
 

@@ -1,5 +1,7 @@
 //! The receiver as a client sees it: over a socket.
 
+mod dialects;
+mod faults;
 mod streams;
 
 use std::{fs, path::Path};
@@ -21,6 +23,9 @@ fn options(data_dir: Option<&Path>) -> Options {
         flush_after: Duration::from_mins(1),
         topics: None,
         streams: None,
+        dialect: Dialect::Confluent,
+        gateway: GatewayErrors::Default200,
+        faults: None,
     }
 }
 
@@ -34,7 +39,9 @@ struct Reply {
 
 impl Client {
     async fn new(receiver: &Receiver) -> Self {
-        Self(TcpStream::connect(receiver.addr()).await.unwrap())
+        let socket = TcpStream::connect(receiver.addr()).await.unwrap();
+        socket.set_nodelay(true).unwrap();
+        Self(socket)
     }
 
     async fn send(&mut self, line: &str, headers: &str, body: &str) -> Reply {

@@ -1,84 +1,161 @@
-//! What the proxy answers, in Confluent's shape. Pure.
+//! What the proxies answer, each in its shape. Pure.
 
 use std::fmt::Display;
 
 use hyper::StatusCode;
 use serde_json::{Value, json};
 
+use super::{dialect::Dialect, refusal::Refusal};
 use crate::receiver::answer::{Answer, Speaker, push};
 
-pub(super) const NOT_RETRIABLE: u32 = 50002;
-pub(super) const RETRIABLE: u32 = 50003;
-
-/// Why one record of a request was not taken.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::receiver) struct Refusal {
-    pub(super) code: u32,
-    pub(super) message: String,
-}
-
 /// What became of one record.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::receiver) enum Fate {
     Landed { partition: u32, offset: u64 },
-    Refused(Refusal),
+    Refused { partition: i32, refusal: Refusal },
 }
 
-/// A proxy finds out that a topic is missing after a minute of asking for it, once for every record.
-pub(in crate::receiver) fn missing_topic(topic: &str) -> Refusal {
-    Refusal {
-        code: RETRIABLE,
-        message: format!("Topic {topic} not present in metadata after 60000 ms."),
-    }
-}
-
-pub(in crate::receiver) fn illegal_topic(topic: &str) -> Refusal {
-    Refusal {
-        code: NOT_RETRIABLE,
-        message: format!("Invalid topics: [{topic}]"),
-    }
-}
-
-/// The answer to a produce request: one entry a record, in the order of the request.
-pub(in crate::receiver) fn produced(fates: &[Fate]) -> Answer {
+/// The answer to a produce request whose records have met these fates, in the order of the request.
+pub(in crate::receiver) fn produced(dialect: Dialect, topic: &str, fates: &[Fate]) -> Answer {
     let mut body = Vec::with_capacity(64 + 64 * fates.len());
-    body.extend_from_slice(br#"{"offsets":["#);
+    let mut status = StatusCode::OK;
+    if dialect == Dialect::Karapace {
+        body.extend_from_slice(br#"{"key_schema_id":null,"value_schema_id":null,"offsets":["#);
+        if fates
+            .iter()
+            .any(|fate| matches!(fate, Fate::Refused { .. }))
+        {
+            status = StatusCode::UNPROCESSABLE_ENTITY;
+        }
+    } else {
+        body.extend_from_slice(br#"{"offsets":["#);
+    }
+    match dialect {
+        Dialect::Confluent => entries(&mut body, fates, |out, fate| confluent(out, fate, topic)),
+        Dialect::Strimzi => entries(&mut body, fates, |out, fate| strimzi(out, fate, topic)),
+        Dialect::Karapace => entries(&mut body, fates, |out, fate| karapace(out, fate, topic)),
+        Dialect::Redpanda => entries(&mut body, &one_a_partition(fates), redpanda),
+    }
+    body.extend_from_slice(match dialect {
+        Dialect::Confluent => br#"],"key_schema_id":null,"value_schema_id":null}"#,
+        _ => b"]}",
+    });
+    Answer::new(Speaker::KafkaProxy, status, body)
+}
+
+fn entries(out: &mut Vec<u8>, fates: &[Fate], entry: impl Fn(&mut Vec<u8>, &Fate)) {
     for (index, fate) in fates.iter().enumerate() {
         if index > 0 {
-            body.push(b',');
+            out.push(b',');
         }
-        match fate {
-            Fate::Landed { partition, offset } => push(
-                &mut body,
-                format_args!(
-                    r#"{{"partition":{partition},"offset":{offset},"error_code":null,"error":null}}"#
-                ),
+        entry(out, fate);
+    }
+}
+
+fn confluent(out: &mut Vec<u8>, fate: &Fate, topic: &str) {
+    match fate {
+        Fate::Landed { partition, offset } => push(
+            out,
+            format_args!(
+                r#"{{"partition":{partition},"offset":{offset},"error_code":null,"error":null}}"#
             ),
-            Fate::Refused(Refusal { code, message }) => push(
-                &mut body,
-                format_args!(
-                    r#"{{"partition":null,"offset":null,"error_code":{code},"error":{}}}"#,
-                    Value::from(message.as_str())
-                ),
+        ),
+        Fate::Refused { partition, refusal } => push(
+            out,
+            format_args!(
+                r#"{{"partition":null,"offset":null,"error_code":{},"error":{}}}"#,
+                refusal.confluent_code(),
+                Value::from(refusal.java_message(topic, *partition))
             ),
+        ),
+    }
+}
+
+fn strimzi(out: &mut Vec<u8>, fate: &Fate, topic: &str) {
+    match fate {
+        Fate::Landed { partition, offset } => push(
+            out,
+            format_args!(r#"{{"partition":{partition},"offset":{offset}}}"#),
+        ),
+        Fate::Refused { partition, refusal } => push(
+            out,
+            format_args!(
+                r#"{{"error_code":{},"message":{}}}"#,
+                refusal.strimzi_code(),
+                Value::from(refusal.java_message(topic, *partition))
+            ),
+        ),
+    }
+}
+
+fn karapace(out: &mut Vec<u8>, fate: &Fate, topic: &str) {
+    match fate {
+        Fate::Landed { partition, offset } => push(
+            out,
+            format_args!(r#"{{"offset":{offset},"partition":{partition}}}"#),
+        ),
+        Fate::Refused { refusal, .. } => {
+            let (code, message) = refusal.karapace(topic);
+            push(
+                out,
+                format_args!(
+                    r#"{{"error_code":{code},"error":{}}}"#,
+                    Value::from(message)
+                ),
+            );
         }
     }
-    body.extend_from_slice(br#"],"key_schema_id":null,"value_schema_id":null}"#);
-    Answer::new(Speaker::KafkaProxy, StatusCode::OK, body)
+}
+
+fn redpanda(out: &mut Vec<u8>, fate: &Fate) {
+    match fate {
+        Fate::Landed { partition, offset } => push(
+            out,
+            format_args!(r#"{{"partition":{partition},"offset":{offset}}}"#),
+        ),
+        Fate::Refused { partition, refusal } => push(
+            out,
+            format_args!(
+                r#"{{"partition":{partition},"error_code":{},"offset":-1}}"#,
+                refusal.kafka_code()
+            ),
+        ),
+    }
+}
+
+/// The first fate of each partition stands for all: its offset is the base of the others.
+fn one_a_partition(fates: &[Fate]) -> Vec<Fate> {
+    let partition = |fate: &Fate| match *fate {
+        Fate::Landed { partition, .. } => i64::from(partition),
+        Fate::Refused { partition, .. } => i64::from(partition),
+    };
+    let mut firsts = fates.to_vec();
+    // Stable, so that the first of a partition stays before the others.
+    firsts.sort_by_key(partition);
+    firsts.dedup_by_key(|fate| partition(fate));
+    firsts
 }
 
 pub(in crate::receiver) fn topics(names: &[String]) -> Answer {
-    Answer::new(
-        Speaker::KafkaProxy,
-        StatusCode::OK,
-        json!(names).to_string().into_bytes(),
-    )
+    let body = json!(names).to_string().into_bytes();
+    Answer::new(Speaker::KafkaProxy, StatusCode::OK, body)
 }
 
 /// What a proxy tells of a topic; `None`: there is none of this name.
-pub(in crate::receiver) fn topic(name: &str, partitions: Option<u32>) -> Answer {
-    let Some(partitions) = partitions else {
-        return error(StatusCode::NOT_FOUND, 40401, "Topic not found.");
+pub(in crate::receiver) fn topic(dialect: Dialect, name: &str, partitions: Option<u32>) -> Answer {
+    let not_found = |code, message: &str| Dialect::error(StatusCode::NOT_FOUND, code, message);
+    let partitions = match (dialect, partitions) {
+        // It has no such route.
+        (Dialect::Redpanda, _) => {
+            let body = br#"{"message": "Not found", "code": 404}"#.to_vec();
+            return Answer::new(Speaker::KafkaProxy, StatusCode::NOT_FOUND, body);
+        }
+        (_, Some(partitions)) => partitions,
+        (Dialect::Confluent, None) => return not_found(40401, "Topic not found."),
+        (Dialect::Strimzi, None) => {
+            return not_found(404, "This server does not host this topic-partition.");
+        }
+        (Dialect::Karapace, None) => return not_found(40403, &format!("Topic {name} not found")),
     };
     let mut body = Vec::new();
     push(
@@ -98,21 +175,30 @@ pub(in crate::receiver) fn topic(name: &str, partitions: Option<u32>) -> Answer 
     Answer::new(Speaker::KafkaProxy, StatusCode::OK, body)
 }
 
-/// Nothing of the request is acknowledged.
-pub(in crate::receiver) fn not_landed(cause: impl Display) -> Answer {
-    error(StatusCode::INTERNAL_SERVER_ERROR, NOT_RETRIABLE, cause)
-}
-
-pub(super) fn http_error(status: StatusCode) -> Answer {
-    error(
-        status,
-        u32::from(status.as_u16()),
-        format_args!("HTTP {status}"),
+/// The answer to a produce request whose topic is refused, for all its records alike.
+pub(in crate::receiver) fn no_topic(
+    dialect: Dialect,
+    topic: &str,
+    refusal: Refusal,
+    records: usize,
+) -> Answer {
+    if dialect == Dialect::Karapace {
+        let message = format!("Topic {topic} not found");
+        return Dialect::error(StatusCode::NOT_FOUND, 40401, message);
+    }
+    let partition = 0;
+    produced(
+        dialect,
+        topic,
+        &vec![Fate::Refused { partition, refusal }; records],
     )
 }
 
-pub(super) fn error(status: StatusCode, code: u32, message: impl Display) -> Answer {
-    let message = Value::from(message.to_string());
-    let body = format!(r#"{{"error_code":{code},"message":{message}}}"#);
-    Answer::new(Speaker::KafkaProxy, status, body.into_bytes())
+/// Nothing of the request is acknowledged.
+pub(in crate::receiver) fn not_landed(dialect: Dialect, cause: impl Display) -> Answer {
+    let code = match dialect {
+        Dialect::Confluent => 50002,
+        _ => 500,
+    };
+    Dialect::error(StatusCode::INTERNAL_SERVER_ERROR, code, cause)
 }

@@ -1,6 +1,4 @@
 //! What Kinesis answers, and the lines its records land as. Pure.
-//!
-//! The tutorial maps every answer of Kinesis to HTTP 200, its errors too.
 
 use hyper::StatusCode;
 use serde_json::Value;
@@ -8,6 +6,7 @@ use serde_json::Value;
 use super::{ACCOUNT, Record};
 use crate::receiver::{
     answer::{Answer, Speaker, push},
+    fault::Passing,
     json::value_or_string,
 };
 
@@ -24,6 +23,40 @@ pub(in crate::receiver) const SEQUENCE_DIGITS: usize = 53;
 pub(in crate::receiver) struct Receipt {
     pub(in crate::receiver) shard: u32,
     pub(in crate::receiver) position: u64,
+}
+
+/// Why one record was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::receiver) enum Refusal {
+    Rejected,
+    Failed { shard: u32, how: Passing },
+}
+
+impl Refusal {
+    fn code(self) -> &'static str {
+        match self {
+            Self::Rejected => "InvalidArgumentException",
+            Self::Failed { how, .. } => match how {
+                Passing::Elsewhere => "ProvisionedThroughputExceededException",
+                Passing::Late => "InternalFailure",
+            },
+        }
+    }
+
+    fn message(self, stream: &str) -> String {
+        match self {
+            Self::Rejected => {
+                format!("The record is larger than stream {stream} under account {ACCOUNT} takes.")
+            }
+            Self::Failed { shard, how } => match how {
+                Passing::Elsewhere => format!(
+                    "Rate exceeded for shard {} in stream {stream} under account {ACCOUNT}.",
+                    shard_id(shard)
+                ),
+                Passing::Late => "Internal service failure.".to_owned(),
+            },
+        }
+    }
 }
 
 /// What an operation without a result answers.
@@ -46,20 +79,42 @@ pub(in crate::receiver) fn not_landed(cause: &str) -> Answer {
     error("InternalFailure", Some(cause))
 }
 
-pub(in crate::receiver) fn put_record(receipt: &Receipt) -> Answer {
-    let mut body = Vec::with_capacity(128);
-    receipt.render(&mut body);
-    ok(body)
+pub(in crate::receiver) fn put_record(stream: &str, result: &Result<Receipt, Refusal>) -> Answer {
+    match result {
+        Ok(receipt) => {
+            let mut body = Vec::with_capacity(128);
+            receipt.render(&mut body);
+            ok(body)
+        }
+        Err(refusal) => error(refusal.code(), Some(&refusal.message(stream))),
+    }
 }
 
-pub(in crate::receiver) fn put_records(receipts: &[Receipt]) -> Answer {
-    let mut body = Vec::with_capacity(64 + 128 * receipts.len());
-    body.extend_from_slice(br#"{"FailedRecordCount":0,"Records":["#);
-    for (index, receipt) in receipts.iter().enumerate() {
+pub(in crate::receiver) fn put_records(
+    stream: &str,
+    results: &[Result<Receipt, Refusal>],
+) -> Answer {
+    let failed = results.iter().filter(|result| result.is_err()).count();
+    let mut body = Vec::with_capacity(64 + 128 * results.len());
+    push(
+        &mut body,
+        format_args!(r#"{{"FailedRecordCount":{failed},"Records":["#),
+    );
+    for (index, result) in results.iter().enumerate() {
         if index > 0 {
             body.push(b',');
         }
-        receipt.render(&mut body);
+        match result {
+            Ok(receipt) => receipt.render(&mut body),
+            Err(refusal) => push(
+                &mut body,
+                format_args!(
+                    r#"{{"ErrorCode":"{}","ErrorMessage":{}}}"#,
+                    refusal.code(),
+                    Value::from(refusal.message(stream))
+                ),
+            ),
+        }
     }
     body.extend_from_slice(b"]}");
     ok(body)
@@ -142,9 +197,10 @@ pub(in crate::receiver) fn stream(name: &str, shards: u32) -> Answer {
 }
 
 fn ok(body: Vec<u8>) -> Answer {
-    Answer::new(Speaker::Gateway, StatusCode::OK, body)
+    Answer::new(Speaker::Kinesis, StatusCode::OK, body)
 }
 
+/// With the status that Kinesis gives it; the gateway may have another way.
 pub(super) fn error(error_type: &str, message: Option<&str>) -> Answer {
     let body = match message {
         Some(message) => format!(
@@ -153,7 +209,11 @@ pub(super) fn error(error_type: &str, message: Option<&str>) -> Answer {
         ),
         None => format!(r#"{{"__type":"{error_type}"}}"#),
     };
-    ok(body.into_bytes())
+    let status = match error_type {
+        "InternalFailure" => StatusCode::INTERNAL_SERVER_ERROR,
+        _ => StatusCode::BAD_REQUEST,
+    };
+    Answer::new(Speaker::Kinesis, status, body.into_bytes())
 }
 
 #[cfg(test)]
@@ -162,10 +222,11 @@ mod tests {
 
     #[test]
     fn sequence_numbers_have_56_digits() {
-        let answer = put_record(&Receipt {
+        let receipt = Receipt {
             shard: 2,
             position: 17,
-        });
+        };
+        let answer = put_record("s", &Ok(receipt));
         let text = String::from_utf8(answer.body).unwrap();
         let expected = format!(
             r#"{{"SequenceNumber":"495{}17","ShardId":"shardId-000000000002"}}"#,

@@ -1,0 +1,405 @@
+//! What goes wrong on purpose, as a client sees it.
+
+use super::*;
+
+fn faulty(faults: &[&str]) -> Options {
+    let faults: Vec<_> = faults.iter().map(|fault| fault.parse().unwrap()).collect();
+    Options {
+        faults: Some(Plan::new(&faults, 1).unwrap()),
+        ..options(None)
+    }
+}
+
+const PRODUCE: &str = "POST /topics/t HTTP/1.1\r\nhost: x\r\ncontent-type: application/vnd.kafka.json.v2+json\r\n\
+                       content-length: 25\r\n\r\n{\"records\":[{\"value\":1}]}";
+const PUT: &str = r#"{"Data":{"index":1},"PartitionKey":"k"}"#;
+
+/// All that comes until the connection ends.
+async fn all_of_an_answer(receiver: &Receiver) -> String {
+    let mut client = Client::new(receiver).await;
+    client.0.write_all(PRODUCE.as_bytes()).await.unwrap();
+    let mut bytes = Vec::new();
+    client.0.read_to_end(&mut bytes).await.unwrap();
+    String::from_utf8(bytes).unwrap()
+}
+
+#[tokio::test]
+async fn a_status_comes_in_the_words_of_who_answers_and_nothing_lands() {
+    let receiver = Receiver::start(faulty(&["503=100%"])).await.unwrap();
+    let mut client = Client::new(&receiver).await;
+    let reply = client.produce("t", r#"{"value":1}"#).await;
+    assert_eq!(
+        (reply.status, reply.body.as_str()),
+        (
+            503,
+            r#"{"error_code":50302,"message":"The broker is not available."}"#
+        )
+    );
+    let reply = client.send("PUT /streams/s/record", JSON, PUT).await;
+    assert_eq!(
+        (reply.status, reply.body.as_str()),
+        (503, r#"{"message":"Service Unavailable"}"#)
+    );
+    assert!(
+        reply
+            .headers
+            .contains("x-amzn-errortype: serviceunavailableexception")
+    );
+    let counts = receiver.stop().await.unwrap();
+    assert!(counts.topics.is_empty() && counts.streams.is_empty());
+}
+
+#[tokio::test]
+async fn a_strangers_page_is_an_answer_without_proof() {
+    let receiver = Receiver::start(faulty(&["html=100%"])).await.unwrap();
+    let mut client = Client::new(&receiver).await;
+    let reply = client.produce("t", r#"{"value":1}"#).await;
+    assert_eq!(reply.status, 200);
+    assert!(reply.headers.contains("content-type: text/html"));
+    assert!(reply.body.starts_with("<!DOCTYPE html>"));
+    assert!(receiver.stop().await.unwrap().topics.is_empty());
+}
+
+#[tokio::test]
+async fn a_dropped_request_has_landed() {
+    let receiver = Receiver::start(faulty(&["drop=100%"])).await.unwrap();
+    assert_eq!(all_of_an_answer(&receiver).await, "");
+    assert_eq!(all_of_an_answer(&receiver).await, "");
+    assert_eq!(receiver.stop().await.unwrap().topics["t"], 2);
+}
+
+#[tokio::test]
+async fn a_truncated_answer_promises_more_than_it_brings() {
+    let receiver = Receiver::start(faulty(&["truncate=100%"])).await.unwrap();
+    let text = all_of_an_answer(&receiver).await;
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    let whole = offsets(&landed(0, 0));
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+    assert!(
+        head.contains(&format!("content-length: {}", whole.len())),
+        "{head}"
+    );
+    assert_eq!(body, &whole[..whole.len() / 2]);
+    assert_eq!(receiver.stop().await.unwrap().topics["t"], 1);
+}
+
+#[tokio::test]
+async fn an_empty_answer_hides_that_the_record_has_landed() {
+    let receiver = Receiver::start(faulty(&["empty=100%"])).await.unwrap();
+    let mut client = Client::new(&receiver).await;
+    for _ in 0..2 {
+        let reply = client.produce("t", r#"{"value":1}"#).await;
+        assert_eq!((reply.status, reply.body.as_str()), (200, ""));
+    }
+    assert_eq!(receiver.stop().await.unwrap().topics["t"], 2);
+}
+
+#[tokio::test]
+async fn a_request_that_hangs_holds_up_nobody_else_and_no_stop() {
+    let receiver = Receiver::start(faulty(&["hang=50%"])).await.unwrap();
+    let mut hanging = Vec::new();
+    let mut answered = 0;
+    for _ in 0..20 {
+        let mut client = Client::new(&receiver).await;
+        let reply = client.produce("t", r#"{"value":1}"#);
+        match time::timeout(Duration::from_millis(200), reply).await {
+            Ok(reply) => answered += u64::from(reply.status == 200),
+            Err(_) => hanging.push(client),
+        }
+    }
+    assert!(answered > 0 && hanging.len() > 1, "{answered}");
+    drop(hanging.pop());
+    let started = Instant::now();
+    assert_eq!(receiver.stop().await.unwrap().topics["t"], answered);
+    assert!(started.elapsed() < Duration::from_secs(2));
+    assert_eq!(hanging[0].0.read(&mut [0; 8]).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn latency_delays_answers_and_no_stop() {
+    let receiver = Receiver::start(faulty(&["latency=60ms"])).await.unwrap();
+    let started = Instant::now();
+    Client::new(&receiver)
+        .await
+        .produce("t", r#"{"value":1}"#)
+        .await;
+    assert!(started.elapsed() >= Duration::from_millis(60));
+    receiver.stop().await.unwrap();
+
+    let receiver = Receiver::start(faulty(&["latency=1h"])).await.unwrap();
+    let mut client = Client::new(&receiver).await;
+    client.0.write_all(PRODUCE.as_bytes()).await.unwrap();
+    while receiver.service.topics.counts().get("t") != Some(&1) {
+        time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(receiver.stop().await.unwrap().topics["t"], 1);
+    let mut text = String::new();
+    client.0.read_to_string(&mut text).await.unwrap();
+    assert!(text.ends_with(&offsets(&landed(0, 0))), "{text}");
+}
+
+#[tokio::test]
+async fn more_than_the_limit_is_refused_as_too_many() {
+    let receiver = Receiver::start(faulty(&["limit=50/s"])).await.unwrap();
+    let mut client = Client::new(&receiver).await;
+    let (started, mut taken, mut refused) = (Instant::now(), 0_u32, 0);
+    while started.elapsed() < Duration::from_millis(500) {
+        let reply = client.send("PUT /streams/s/record", JSON, PUT).await;
+        if reply.status == 200 {
+            taken += 1;
+        } else {
+            assert_eq!(
+                (reply.status, reply.body.as_str()),
+                (429, r#"{"message":"Too Many Requests"}"#)
+            );
+            assert!(
+                reply
+                    .headers
+                    .contains("x-amzn-errortype: toomanyrequestsexception")
+            );
+            refused += 1;
+        }
+    }
+    let most = 6.0 + 50.0 * started.elapsed().as_secs_f64();
+    assert!(
+        refused > 0 && taken >= 5 && f64::from(taken) <= most,
+        "{taken} {refused}"
+    );
+    assert_eq!(
+        receiver.stop().await.unwrap().streams["s"],
+        u64::from(taken)
+    );
+}
+
+#[tokio::test]
+async fn every_proxy_has_words_of_its_own_for_too_many() {
+    for (dialect, status, body, retry_after) in [
+        (
+            Dialect::Confluent,
+            429,
+            r#"{"error_code":42901,"message":"The throttling quota has been exceeded."}"#,
+            false,
+        ),
+        (
+            Dialect::Strimzi,
+            503,
+            r#"{"error_code":503,"message":"Bridge is overloaded, please retry later"}"#,
+            false,
+        ),
+        (
+            Dialect::Karapace,
+            429,
+            r#"{"message":"Too Many Requests"}"#,
+            false,
+        ),
+        (Dialect::Redpanda, 429, "", true),
+    ] {
+        let options = Options {
+            dialect,
+            ..faulty(&["limit=1/h"])
+        };
+        let receiver = Receiver::start(options).await.unwrap();
+        let mut client = Client::new(&receiver).await;
+        assert_eq!(client.produce("t", r#"{"value":{}}"#).await.status, 200);
+        let reply = client.produce("t", r#"{"value":{}}"#).await;
+        assert_eq!(
+            (reply.status, reply.body.as_str()),
+            (status, body),
+            "{dialect:?}"
+        );
+        assert_eq!(reply.headers.contains("retry-after: 0"), retry_after);
+    }
+}
+
+const LEADER: &str = "For requests intended only for the leader, this error indicates that the broker is not the \
+     current leader. For requests intended for any replica, this error indicates that the broker is not a replica of \
+     the topic partition.";
+const LATE: &str = "Expiring 1 record(s) for t-0:120001 ms has passed since batch creation";
+
+#[tokio::test]
+async fn records_fail_for_now_in_the_shape_of_every_proxy() {
+    let confluent =
+        |text| format!(r#"{{"partition":null,"offset":null,"error_code":50003,"error":"{text}"}}"#);
+    let strimzi = |text| format!(r#"{{"error_code":500,"message":"{text}"}}"#);
+    let stale = "This error is thrown if the client attempts to send messages to a replica that is not the leader \
+         for some partition. It indicates that the clients metadata is out of date.";
+    for (dialect, status, one, other) in [
+        (Dialect::Confluent, 200, confluent(LEADER), confluent(LATE)),
+        (Dialect::Strimzi, 200, strimzi(LEADER), strimzi(LATE)),
+        (
+            Dialect::Karapace,
+            422,
+            format!(r#"{{"error_code":2,"error":"{stale}"}}"#),
+            r#"{"error_code":1,"error":"timed out waiting to publish message"}"#.to_owned(),
+        ),
+        (
+            Dialect::Redpanda,
+            200,
+            r#"{"partition":0,"error_code":6,"offset":-1}"#.to_owned(),
+            r#"{"partition":0,"error_code":7,"offset":-1}"#.to_owned(),
+        ),
+    ] {
+        let options = Options {
+            dialect,
+            ..faulty(&["record-error=100%"])
+        };
+        let receiver = Receiver::start(options).await.unwrap();
+        let mut client = Client::new(&receiver).await;
+        let mut seen = String::new();
+        for _ in 0..8 {
+            let reply = client.produce("t", r#"{"value":{}},{"value":{}}"#).await;
+            assert_eq!(reply.status, status, "{dialect:?}");
+            let entries = reply.body.matches("error_code").count();
+            assert_eq!(entries, if dialect == Dialect::Redpanda { 1 } else { 2 });
+            seen += &reply.body;
+        }
+        assert!(seen.contains(&one) && seen.contains(&other), "{seen}");
+        assert_eq!(receiver.stop().await.unwrap().topics["t"], 0);
+    }
+}
+
+#[tokio::test]
+async fn records_refused_for_good_do_not_land_in_any_dialect() {
+    let large =
+        "The request included a message larger than the max message size the server will accept.";
+    let maximum = "The server has a configurable maximum message size to avoid unbounded memory allocation. \
+         This error is thrown if the client attempt to produce a message larger than this maximum.";
+    for (dialect, entry) in [
+        (
+            Dialect::Confluent,
+            format!(r#"{{"partition":null,"offset":null,"error_code":50002,"error":"{large}"}}"#),
+        ),
+        (
+            Dialect::Strimzi,
+            format!(r#"{{"error_code":500,"message":"{large}"}}"#),
+        ),
+        (
+            Dialect::Karapace,
+            format!(r#"{{"error_code":1,"error":"{maximum}"}}"#),
+        ),
+        (
+            Dialect::Redpanda,
+            r#"{"partition":0,"error_code":10,"offset":-1}"#.to_owned(),
+        ),
+    ] {
+        let options = Options {
+            dialect,
+            ..faulty(&["record-reject=20%"])
+        };
+        let receiver = Receiver::start(options).await.unwrap();
+        let mut client = Client::new(&receiver).await;
+        let mut refused = Vec::new();
+        for n in (0..50).chain(0..50) {
+            let reply = client
+                .produce("t", &format!(r#"{{"value":{{"index":{n}}}}}"#))
+                .await;
+            if reply.body.contains(&entry) {
+                refused.push(n);
+            }
+        }
+        let (first, again) = refused.split_at(refused.len() / 2);
+        assert!(
+            first == again && (3..25).contains(&first.len()),
+            "{dialect:?} {refused:?}"
+        );
+        let landed = receiver.stop().await.unwrap().topics["t"];
+        assert_eq!(landed, 100 - refused.len() as u64, "{dialect:?}");
+    }
+}
+
+#[tokio::test]
+async fn kinesis_refuses_single_records_of_a_batch_and_counts_them() {
+    let receiver = Receiver::start(faulty(&["record-error=50%", "record-reject=10%"]))
+        .await
+        .unwrap();
+    let entry = |n| format!(r#"{{"data":"{{\"index\":{n}}}","partition-key":"{n}"}}"#);
+    let records: Vec<_> = (0..100).map(entry).collect();
+    let body = format!(r#"{{"records":[{}]}}"#, records.join(","));
+    let mut client = Client::new(&receiver).await;
+    let (mut landed, mut last) = (0, String::new());
+    for _ in 0..3 {
+        let reply = client.send("PUT /streams/s/records", JSON, &body).await;
+        assert_eq!(reply.status, 200);
+        let answer: serde_json::Value = serde_json::from_str(&reply.body).unwrap();
+        let results = answer["Records"].as_array().unwrap();
+        assert_eq!(results.len(), 100);
+        for result in results {
+            if let Some(number) = result["SequenceNumber"].as_str() {
+                assert!(last.as_str() < number, "{last} {number}");
+                last = number.to_owned();
+                landed += 1;
+            }
+        }
+        let codes: Vec<_> = results
+            .iter()
+            .filter_map(|it| it["ErrorCode"].as_str())
+            .collect();
+        assert_eq!(answer["FailedRecordCount"], codes.len());
+        for code in [
+            "ProvisionedThroughputExceededException",
+            "InternalFailure",
+            "InvalidArgumentException",
+        ] {
+            assert!(codes.contains(&code), "{code}: {codes:?}");
+        }
+    }
+    assert_eq!(receiver.stop().await.unwrap().streams["s"], landed);
+}
+
+#[tokio::test]
+async fn a_single_record_that_kinesis_refuses_is_an_error_of_its_own() {
+    let busy = r#"{"__type":"ProvisionedThroughputExceededException","message":"Rate exceeded for shard shardId-000000000000 in stream s under account 000000000000."}"#;
+    let internal = r#"{"__type":"InternalFailure","message":"Internal service failure."}"#;
+    for gateway in [GatewayErrors::Default200, GatewayErrors::Mapped] {
+        let options = Options {
+            gateway,
+            ..faulty(&["record-error=100%"])
+        };
+        let receiver = Receiver::start(options).await.unwrap();
+        let mut client = Client::new(&receiver).await;
+        let (mut was_busy, mut was_internal) = (false, false);
+        for _ in 0..20 {
+            let reply = client.send("PUT /streams/s/record", JSON, PUT).await;
+            let status = match reply.body.as_str() {
+                body if body == busy => 400,
+                body => {
+                    assert_eq!(body, internal);
+                    500
+                }
+            };
+            was_busy |= status == 400;
+            was_internal |= status == 500;
+            let mapped = gateway == GatewayErrors::Mapped;
+            assert_eq!(reply.status, if mapped { status } else { 200 });
+        }
+        assert!(was_busy && was_internal);
+        assert_eq!(receiver.stop().await.unwrap().streams["s"], 0);
+    }
+}
+
+#[tokio::test]
+async fn the_same_seed_and_requests_bring_the_same_answers() {
+    let faults = [
+        "503=20%",
+        "html=10%",
+        "empty=10%",
+        "record-error=30%",
+        "record-reject=10%",
+    ];
+    let mut runs = Vec::new();
+    for _ in 0..2 {
+        let receiver = Receiver::start(faulty(&faults)).await.unwrap();
+        let mut client = Client::new(&receiver).await;
+        let mut run = Vec::new();
+        for n in 0..60 {
+            let records = format!(
+                r#"{{"value":{{"index":{n}}}}},{{"value":{{"index":{}}}}}"#,
+                -n
+            );
+            let reply = client.produce("t", &records).await;
+            run.push((reply.status, reply.body));
+        }
+        runs.push((run, receiver.stop().await.unwrap()));
+    }
+    assert_eq!(runs[0], runs[1]);
+}
