@@ -493,19 +493,19 @@ pub(crate) struct ServeArgs {
     /// Go wrong on purpose, as 503=5% or record-error=5%; may be given more than once
     ///
     /// Every request meets at most one of these, in the share given (a percentage):
-    ///   STATUS=5%         an HTTP status from 400 to 599, in the words of the dialect or gateway; nothing lands
+    ///   STATUS=5%         an HTTP status from 400 to 599, as who answers words it; nothing lands
     ///   html=1%           a page of somebody else with status 200; nothing lands
     ///   hang=0.1%         no answer, for as long as the client waits; nothing lands
     ///   drop=0.1%         lands, and the connection is cut without an answer
     ///   truncate=1%       lands, and the connection is cut in the middle of the answer
     ///   empty=1%          lands, and the answer is a 200 without a body
     /// Beside them:
-    ///   record-error=5%   records that fail this time (with redpanda: partitions of a request)
-    ///   record-reject=1%  records that are refused, the same ones however often they are sent. Strimzi's bridge has
-    ///                     no code for that: it answers 500 for them, as for what passes
+    ///   record-error=5%   records that fail this time (redpanda: partitions of a request)
+    ///   record-reject=1%  records that are refused, the same ones however often they are sent;
+    ///                     strimzi has no code for that and says 500, as for what passes
     ///   latency=20ms      every answer is late by that
-    ///   limit=200/s       more requests are refused as too many (beyond bursts of a tenth of a second's worth), with
-    ///                     status 429; Strimzi's bridge says 503
+    ///   limit=200/s       requests above that (and a burst of a tenth of it) are answered 429;
+    ///                     strimzi: 503
     #[arg(long, value_name = "SPEC", verbatim_doc_comment)]
     pub(crate) fault: Vec<Fault>,
 

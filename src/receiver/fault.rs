@@ -144,9 +144,9 @@ impl Plan {
         // The sum of ten times 10% is not quite 1.
         if total > 1.0 + 1e-9 {
             return Err(format!(
-                "a request meets one of the faults that concern it as a whole, and their shares sum up to {:.4}%, \
+                "a request meets one of the faults that concern it as a whole, and their shares sum up to {}%, \
                  more than 100%",
-                total * 100.0
+                (total * 1e6).round() / 1e4
             ));
         }
         Ok(plan)
