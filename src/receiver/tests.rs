@@ -2,6 +2,7 @@
 
 mod dialects;
 mod faults;
+mod record_faults;
 mod streams;
 
 use std::{fs, path::Path};
@@ -13,6 +14,7 @@ use super::*;
 const KAFKA: &str =
     "content-type: application/vnd.kafka.json.v2+json\r\naccept: application/vnd.kafka.v2+json\r\n";
 const JSON: &str = "content-type: application/json\r\n";
+const PUT: &str = r#"{"Data":{"index":1},"PartitionKey":"k"}"#;
 
 fn options(data_dir: Option<&Path>) -> Options {
     Options {
