@@ -1,6 +1,8 @@
 //! What differs between the targets, as pure functions: how records become a request, and what an answer proves of each
 //! of them. No I/O, no clock. A new target is one file below this one and an arm in each `match` here.
 
+#[cfg(test)]
+mod answers;
 pub(crate) mod kafka_rest;
 pub(crate) mod kinesis_gateway;
 
