@@ -35,10 +35,13 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Post to Kafka topics behind a REST proxy: PREFIX.pin, PREFIX.geo, PREFIX.user
     #[command(after_help = LAYERS, next_line_help = false)]
-    Batch(BatchArgs),
+    Batch(Box<BatchArgs>),
     /// Post to Kinesis streams behind an API Gateway: PREFIX-pin, PREFIX-geo, PREFIX-user
     #[command(after_help = LAYERS)]
-    Stream(StreamArgs),
+    Stream(Box<StreamArgs>),
+    /// Send again what was set aside
+    #[command(after_help = LAYERS)]
+    Resend(Box<ResendArgs>),
     /// Make a seed database of synthetic posts
     Seed(SeedArgs),
     /// Run a local receiver that speaks the APIs of both targets
@@ -208,21 +211,8 @@ pub(crate) struct PostArgs {
     #[arg(long, conflicts_with_all = ["database_url", "invoke_url"], help_heading = "Source")]
     pub(crate) demo: bool,
 
-    /// The REST proxy or the gateway's stage, such as http://127.0.0.1:8082
-    #[arg(long, value_name = "URL", help_heading = "Target")]
-    pub(crate) invoke_url: Option<InvokeUrl>,
-
-    /// A header for every request; may be given more than once
-    #[arg(short = 'H', long, value_name = "K: V", help_heading = "Target")]
-    pub(crate) header: Vec<Header>,
-
-    /// A file that holds the API key (or the variable PINEMU_API_KEY), sent as x-api-key
-    #[arg(long, value_name = "FILE", help_heading = "Target")]
-    pub(crate) api_key_file: Option<PathBuf>,
-
-    /// Certificates to trust beside the system's, as PEM
-    #[arg(long, value_name = "FILE", help_heading = "Target")]
-    pub(crate) cacert: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
 
     /// In which order posts are read
     #[arg(
@@ -281,6 +271,69 @@ pub(crate) struct PostArgs {
     )]
     pub(crate) arrivals: ArrivalsArg,
 
+    #[command(flatten)]
+    pub(crate) sending: SendingArgs,
+
+    #[command(flatten)]
+    pub(crate) state: StateArgs,
+
+    /// The form of the summary on standard output
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        default_value = "text",
+        help_heading = "Output"
+    )]
+    pub(crate) format: Format,
+
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+
+    /// Draw a progress bar on standard error
+    #[arg(
+        long,
+        value_name = "WHEN",
+        default_value = "auto",
+        help_heading = "Output"
+    )]
+    pub(crate) progress: When,
+
+    /// Print the exact requests (of 3 posts unless -n) and send nothing
+    #[arg(long, help_heading = "Output")]
+    pub(crate) dry_run: bool,
+
+    /// A TOML file with options, keys as the long flags
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Print every setting with where it came from, secrets masked, and stop
+    #[arg(long, help_heading = "Output")]
+    pub(crate) print_config: bool,
+}
+
+/// Where records go.
+#[derive(Debug, Args)]
+pub(crate) struct TargetArgs {
+    /// The REST proxy or the gateway's stage, such as http://127.0.0.1:8082
+    #[arg(long, value_name = "URL", help_heading = "Target")]
+    pub(crate) invoke_url: Option<InvokeUrl>,
+
+    /// A header for every request; may be given more than once
+    #[arg(short = 'H', long, value_name = "K: V", help_heading = "Target")]
+    pub(crate) header: Vec<Header>,
+
+    /// A file that holds the API key (or the variable PINEMU_API_KEY), sent as x-api-key
+    #[arg(long, value_name = "FILE", help_heading = "Target")]
+    pub(crate) api_key_file: Option<PathBuf>,
+
+    /// Certificates to trust beside the system's, as PEM
+    #[arg(long, value_name = "FILE", help_heading = "Target")]
+    pub(crate) cacert: Option<PathBuf>,
+}
+
+/// How records go.
+#[derive(Debug, Args)]
+pub(crate) struct SendingArgs {
     /// Most posts in one request for one topic or stream
     #[arg(
         long,
@@ -329,9 +382,79 @@ pub(crate) struct PostArgs {
     )]
     pub(crate) retry_for: Patience,
 
+    /// End the run once so many posts have been set aside
+    #[arg(
+        long,
+        value_name = "N",
+        default_value = "1000",
+        help_heading = "Sending"
+    )]
+    pub(crate) max_undelivered: Count,
+
     /// How long a signal lets what is on the wire settle
     #[arg(long, value_name = "TIME", default_value = "8s", value_parser = duration_or_zero, help_heading = "Sending")]
     pub(crate) grace: Duration,
+}
+
+/// What a run leaves for the next one.
+#[derive(Debug, Args)]
+pub(crate) struct StateArgs {
+    /// Where the run keeps its place and what it sets aside [default: ~/.local/state/pinemu/batch-PREFIX or stream-PREFIX]
+    #[arg(long, value_name = "DIR", help_heading = "State")]
+    pub(crate) state_dir: Option<PathBuf>,
+
+    /// Go on where the run before ended, with its order, range and seed; without one from the start
+    #[arg(long, help_heading = "State")]
+    pub(crate) resume: bool,
+
+    /// With --resume: the target has a new address
+    #[arg(long, requires = "resume", help_heading = "State")]
+    pub(crate) moved: bool,
+
+    /// What to do while another run has the state directory
+    #[arg(
+        long,
+        value_name = "WHAT",
+        default_value = "fail",
+        help_heading = "State"
+    )]
+    pub(crate) if_running: IfRunning,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum IfRunning {
+    /// Exit with 75
+    Fail,
+    /// Exit with 0, without a word
+    Skip,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ResendArgs {
+    /// batch, stream, a FILE like undelivered.jsonl, or - for standard input
+    #[arg(value_name = "WHAT")]
+    pub(crate) what: Option<PathBuf>,
+
+    /// With batch: what the topic names begin with
+    #[arg(long, value_name = "PREFIX", help_heading = "Target")]
+    pub(crate) topic_prefix: Option<TopicPrefix>,
+
+    /// With stream: what the stream names begin with
+    #[arg(long, value_name = "PREFIX", help_heading = "Target")]
+    pub(crate) stream_prefix: Option<StreamPrefix>,
+
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+
+    #[command(flatten)]
+    pub(crate) sending: SendingArgs,
+
+    /// The state directory of the runs that set the records aside
+    #[arg(long, value_name = "DIR", help_heading = "State")]
+    pub(crate) state_dir: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
 
     /// The form of the summary on standard output
     #[arg(
@@ -342,9 +465,6 @@ pub(crate) struct PostArgs {
     )]
     pub(crate) format: Format,
 
-    #[command(flatten)]
-    pub(crate) output: OutputArgs,
-
     /// Draw a progress bar on standard error
     #[arg(
         long,
@@ -354,17 +474,9 @@ pub(crate) struct PostArgs {
     )]
     pub(crate) progress: When,
 
-    /// Print the exact requests (of 3 posts unless -n) and send nothing
-    #[arg(long, help_heading = "Output")]
-    pub(crate) dry_run: bool,
-
     /// A TOML file with options, keys as the long flags
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub(crate) config: Option<PathBuf>,
-
-    /// Print every setting with where it came from, secrets masked, and stop
-    #[arg(long, help_heading = "Output")]
-    pub(crate) print_config: bool,
 }
 
 /// How many requests may be on the wire.

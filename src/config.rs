@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// The commands whose options have variables and keys.
-const LAYERED: [&str; 2] = ["batch", "stream"];
+const LAYERED: [&str; 3] = ["batch", "stream", "resend"];
 /// Options that mean something only on a command line.
 const LINE_ONLY: [&str; 2] = ["config", "print-config"];
 /// Options whose values may hold a secret.
@@ -311,6 +311,38 @@ impl Origin {
         self.matches.value_source(&long.replace('-', "_")) == Some(ValueSource::CommandLine)
     }
 
+    /// The command line as it was given, with `--resume`. Secrets are masked.
+    pub(crate) fn again(&self, command: &str) -> String {
+        let root = Cli::command();
+        let mut line = format!("pinemu {command}");
+        let options = root
+            .find_subcommand(command)
+            .into_iter()
+            .flat_map(Command::get_arguments);
+        for (arg, long) in options.filter_map(|arg| Some((arg, arg.get_long()?))) {
+            if !self.is_flag(long) || long == "resume" {
+                continue;
+            }
+            let words: Vec<_> = self
+                .matches
+                .get_raw(arg.get_id().as_str())
+                .into_iter()
+                .flatten()
+                .collect();
+            if !arg.get_action().takes_values() {
+                let _ = write!(line, " --{long}");
+            }
+            for word in words.iter().filter(|_| arg.get_action().takes_values()) {
+                let _ = write!(
+                    line,
+                    " --{long} {}",
+                    shell_quoted(&mask(long, &word.to_string_lossy()))
+                );
+            }
+        }
+        line + " --resume"
+    }
+
     /// Every setting of a command with where it came from, one a line. Secrets are masked.
     pub(crate) fn describe(&self, command: &str) -> String {
         let root = Cli::command();
@@ -348,6 +380,16 @@ impl Origin {
             let _ = writeln!(text, "{long} = {value}  # {origin}");
         }
         text
+    }
+}
+
+/// A word as a shell takes it.
+pub(crate) fn shell_quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
     }
 }
 
@@ -427,7 +469,7 @@ mod tests {
         }
     }
 
-    fn batch(invocation: Invocation) -> cli::BatchArgs {
+    fn batch(invocation: Invocation) -> Box<cli::BatchArgs> {
         match invocation.cli.command {
             cli::Command::Batch(args) => args,
             other => panic!("{other:?}"),
@@ -442,10 +484,10 @@ mod tests {
         assert!(invocation.origin.is_flag("batch-size") && !invocation.origin.is_flag("linger"));
         let args = batch(invocation);
         assert_eq!(args.topic_prefix.unwrap().to_string(), "abc");
-        assert_eq!(args.post.batch_size.0, 9);
-        assert_eq!(args.post.linger.as_secs(), 2);
-        assert_eq!(args.post.timeout.as_secs(), 35);
-        assert_eq!(args.post.header.len(), 2);
+        assert_eq!(args.post.sending.batch_size.0, 9);
+        assert_eq!(args.post.sending.linger.as_secs(), 2);
+        assert_eq!(args.post.sending.timeout.as_secs(), 35);
+        assert_eq!(args.post.target.header.len(), 2);
         assert!(args.post.demo);
     }
 

@@ -1,21 +1,22 @@
 //! The one loop over attempts: a batch until the fate of every record is settled.
 
+mod gate;
+
 use std::{
     sync::{Mutex, PoisonError},
     time::Duration,
 };
 
 use hdrhistogram::Histogram;
-use tokio::{
-    sync::{Semaphore, SemaphorePermit},
-    time::{Instant, sleep, timeout},
-};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use self::gate::Gate;
 use crate::{
     failure::{Exit, Failure},
     http::Http,
+    limiter::{Ended, InFlight},
     post::{Kind, PerKind, Post},
     retry::Backoff,
     sink::{Entry, Reason, Sink, Verdict},
@@ -33,8 +34,7 @@ const TELL_AGAIN: Duration = Duration::from_secs(30);
 /// How a delivery tries.
 #[derive(Debug, Clone)]
 pub(crate) struct Options {
-    /// Requests on the wire at a time.
-    pub(crate) in_flight: usize,
+    pub(crate) in_flight: InFlight,
     /// How long a record is tried.
     pub(crate) retry_for: Duration,
 }
@@ -50,12 +50,22 @@ pub(crate) enum Fate {
     Open,
 }
 
+/// A record that was not delivered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Failed {
+    /// The place of its post in the batch.
+    pub(crate) post: usize,
+    pub(crate) kind: Kind,
+    pub(crate) fate: Fate,
+    /// How many requests carried it.
+    pub(crate) attempts: u32,
+}
+
 /// How a batch ended. Records that are not listed are delivered.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) posts: Vec<Post>,
-    /// Which post, which of its records, how.
-    pub(crate) failed: Vec<(usize, Kind, Fate)>,
+    pub(crate) failed: Vec<Failed>,
     /// What ends the run.
     pub(crate) failure: Option<Failure>,
 }
@@ -80,7 +90,7 @@ pub(crate) struct Delivery {
     sink: Sink,
     http: Http,
     options: Options,
-    permits: Semaphore,
+    gate: Gate,
     /// No new attempt starts once this is cancelled.
     drain: CancellationToken,
     attempts: Mutex<Attempts>,
@@ -98,16 +108,10 @@ struct Health {
 }
 
 /// What came of the records of one kind.
-type Settled = (Vec<(usize, Fate)>, Option<Failure>);
+type Settled = (Vec<Failed>, Option<Failure>);
 
 impl Delivery {
-    pub(crate) fn new(sink: Sink, http: Http, options: Options, drain: CancellationToken) -> Self {
-        // One request at a time for each topic, or so many for all of them.
-        let permits = if options.in_flight == 1 {
-            Kind::ALL.len()
-        } else {
-            options.in_flight
-        };
+    pub(crate) fn new(sink: Sink, http: Http, options: Options) -> Self {
         let attempts = Attempts {
             requests: 0,
             retries: 0,
@@ -118,9 +122,9 @@ impl Delivery {
         Self {
             sink,
             http,
-            permits: Semaphore::new(permits),
+            gate: Gate::new(options.in_flight),
             options,
-            drain,
+            drain: CancellationToken::new(),
             attempts: Mutex::new(attempts),
             health: Mutex::default(),
         }
@@ -128,6 +132,16 @@ impl Delivery {
 
     pub(crate) fn sink(&self) -> &Sink {
         &self.sink
+    }
+
+    /// Starts no new attempt from now on; what is on the wire goes on.
+    pub(crate) fn drain(&self) {
+        self.drain.cancel();
+    }
+
+    /// The address of the target, without userinfo.
+    pub(crate) fn base(&self) -> &str {
+        self.http.base()
     }
 
     pub(crate) fn attempts(&self) -> Attempts {
@@ -168,8 +182,8 @@ impl Delivery {
         let (pin, geo, user) = tokio::join!(pin, geo, user);
         let mut failed = Vec::new();
         let mut failure: Option<Failure> = None;
-        for (kind, (fates, stop)) in Kind::ALL.into_iter().zip([pin, geo, user]) {
-            failed.extend(fates.into_iter().map(|(post, fate)| (post, kind, fate)));
+        for (settled, stop) in [pin, geo, user] {
+            failed.extend(settled);
             failure = Failure::graver(failure, stop);
         }
         Outcome {
@@ -180,7 +194,9 @@ impl Delivery {
     }
 
     async fn deliver_kind(&self, kind: Kind, posts: &[Post]) -> Settled {
-        let all: Vec<usize> = (0..posts.len()).collect();
+        let all: Vec<usize> = (0..posts.len())
+            .filter(|post| posts[*post].records[kind].is_some())
+            .collect();
         let limit = self
             .sink
             .request_limit()
@@ -193,12 +209,16 @@ impl Delivery {
             .collect();
         let mut settled = Vec::new();
         while let Some(parcel) = parcels.pop() {
-            let entry = |post: &usize| Entry {
-                key: posts[*post].key,
-                record: posts[*post].records[kind].clone(),
+            let entry = |post: &usize| {
+                let post = &posts[*post];
+                let record = post.records[kind].clone()?;
+                Some(Entry {
+                    key: post.key,
+                    record,
+                })
             };
-            let entries: Vec<Entry> = parcel.posts.iter().map(entry).collect();
-            let Some(attempt) = self.attempt(kind, &entries, parcel.since.is_some()).await else {
+            let entries: Vec<Entry> = parcel.posts.iter().filter_map(entry).collect();
+            let Some(attempt) = self.attempt(kind, &entries, parcel.attempts > 0).await else {
                 parcels.push(parcel);
                 break;
             };
@@ -213,22 +233,26 @@ impl Delivery {
                 Err(failure) => {
                     // The same answer awaits all others: nobody needs to hear it for himself.
                     self.drain.cancel();
-                    settled.extend(open(&parcels));
+                    settled.extend(open(kind, &parcels));
                     return (settled, Some(failure));
                 }
             }
         }
-        settled.extend(open(&parcels));
+        settled.extend(open(kind, &parcels));
         (settled, None)
     }
 
     /// One request and what its answer means. None: the run is ending and nothing was sent.
     async fn attempt(&self, kind: Kind, entries: &[Entry], again: bool) -> Option<Attempt> {
+        let pass = tokio::select! {
+            biased;
+            () = self.drain.cancelled() => return None,
+            pass = self.gate.enter() => pass,
+        };
+        // Made only now, so that what waits does not hold its records twice.
         let request = self.sink.request(kind, entries);
-        let permit = self.permit().await?;
-        let started = Instant::now();
+        let started = pass.sent;
         let answer = self.http.send(&request).await;
-        drop(permit);
         let took = started.elapsed();
         let (verdicts, retry_after) = match &answer {
             Ok(answer) => (
@@ -243,6 +267,7 @@ impl Delivery {
                 (vec![Verdict::Retry(reason); entries.len()], None)
             }
         };
+        pass.end(how_it_ended(answer.is_ok(), &verdicts));
         let mut attempts = lock(&self.attempts);
         attempts.requests += 1;
         attempts.retries += u64::from(again);
@@ -264,15 +289,6 @@ impl Delivery {
         })
     }
 
-    async fn permit(&self) -> Option<SemaphorePermit<'_>> {
-        tokio::select! {
-            biased;
-            () = self.drain.cancelled() => None,
-            // Closed by nobody.
-            permit = self.permits.acquire() => permit.ok(),
-        }
-    }
-
     /// Sorts the records of a parcel by what became of them: settled, or parcels to send again after the pause that is
     /// returned. A failure ends the run.
     fn judge(
@@ -281,14 +297,24 @@ impl Delivery {
         mut parcel: Parcel,
         attempt: Attempt,
         parcels: &mut Vec<Parcel>,
-        settled: &mut Vec<(usize, Fate)>,
+        settled: &mut Vec<Failed>,
     ) -> Result<Duration, Failure> {
         let since = *parcel.since.get_or_insert(attempt.started);
+        parcel.attempts += 1;
+        let attempts = parcel.attempts;
+        let failed = |post, fate| Failed {
+            post,
+            kind,
+            fate,
+            attempts,
+        };
         let sent = parcel.posts.len();
         let mut again = Vec::new();
         let mut halve = Vec::new();
         let mut trouble = None;
         let mut stop = None;
+        // Records that were too much wait in the queue of the limiter, which slows all of them down.
+        let mut backs_off = false;
         for (post, verdict) in std::mem::take(&mut parcel.posts)
             .into_iter()
             .zip(attempt.verdicts)
@@ -300,9 +326,14 @@ impl Delivery {
                     trouble = Some(reason);
                 }
                 Verdict::Halve(reason) | Verdict::Reject(reason) => {
-                    settled.push((post, Fate::Rejected(reason)));
+                    settled.push(failed(post, Fate::Rejected(reason)));
                 }
-                Verdict::Retry(reason) | Verdict::Throttled(reason) => {
+                Verdict::Retry(reason) => {
+                    again.push(post);
+                    trouble = Some(reason);
+                    backs_off = true;
+                }
+                Verdict::Throttled(reason) => {
                     again.push(post);
                     trouble = Some(reason);
                 }
@@ -310,6 +341,7 @@ impl Delivery {
                     again.push(post);
                     trouble = Some(reason.clone());
                     stop = Some((exit, reason));
+                    backs_off = true;
                 }
             }
         }
@@ -330,6 +362,9 @@ impl Delivery {
             return Ok(Duration::ZERO);
         }
         parcel.posts = again;
+        if stop.is_none() {
+            parcel.refused_since = None;
+        }
         if let Some((exit, reason)) = stop {
             let refused_since = *parcel.refused_since.get_or_insert(attempt.started);
             let doubt = DOUBT.min(self.options.retry_for);
@@ -347,19 +382,19 @@ impl Delivery {
                 parcels.push(parcel);
                 return Err(failure);
             }
-            settled.extend(
-                parcel
-                    .posts
-                    .into_iter()
-                    .map(|post| (post, Fate::Unproven(reason.clone()))),
-            );
+            let unproven = |post| failed(post, Fate::Unproven(reason.clone()));
+            settled.extend(parcel.posts.into_iter().map(unproven));
             return Ok(Duration::ZERO);
         }
         let asked = attempt
             .retry_after
             .unwrap_or_default()
             .min(LONGEST_RETRY_AFTER);
-        let pause = parcel.backoff.pause().max(asked);
+        let pause = if backs_off {
+            parcel.backoff.pause().max(asked)
+        } else {
+            asked
+        };
         parcels.push(parcel);
         Ok(pause)
     }
@@ -416,6 +451,8 @@ impl Delivery {
 struct Parcel {
     posts: Vec<usize>,
     backoff: Backoff,
+    /// How many requests carried its records.
+    attempts: u32,
     /// When its records were first sent.
     since: Option<Instant>,
     /// Since when the target refuses everything.
@@ -427,6 +464,7 @@ impl Parcel {
         Self {
             posts,
             backoff: Backoff::default(),
+            attempts: 0,
             since: None,
             refused_since: None,
         }
@@ -441,10 +479,42 @@ struct Attempt {
     retry_after: Option<Duration>,
 }
 
-fn open(parcels: &[Parcel]) -> impl Iterator<Item = (usize, Fate)> {
-    parcels
-        .iter()
-        .flat_map(|parcel| parcel.posts.iter().map(|post| (*post, Fate::Open)))
+/// What an answer tells of the target as a whole.
+fn how_it_ended(answered: bool, verdicts: &[Verdict]) -> Ended {
+    let count = |is: fn(&Verdict) -> bool| verdicts.iter().filter(|verdict| is(verdict)).count();
+    let settled = count(|verdict| {
+        matches!(
+            verdict,
+            Verdict::Acknowledged | Verdict::Reject(_) | Verdict::Halve(_)
+        )
+    });
+    if count(|verdict| matches!(verdict, Verdict::Throttled(_))) > 0 {
+        let count = |count| u32::try_from(count).unwrap_or(u32::MAX);
+        Ended::Throttled {
+            accepted: count(settled),
+            of: count(verdicts.len()),
+        }
+    } else if settled > 0 {
+        Ended::Accepted
+    } else if answered {
+        Ended::Failed
+    } else {
+        Ended::NoAnswer
+    }
+}
+
+/// What is left when the run ends.
+fn open(kind: Kind, parcels: &[Parcel]) -> impl Iterator<Item = Failed> {
+    parcels.iter().flat_map(move |parcel| {
+        let attempts = parcel.attempts;
+        let open = move |post: &usize| Failed {
+            post: *post,
+            kind,
+            fate: Fate::Open,
+            attempts,
+        };
+        parcel.posts.iter().map(open)
+    })
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -22,6 +22,8 @@ pub enum Exit {
     Bug = 70,
     /// A file cannot be written.
     CannotWrite = 74,
+    /// Another run holds the lock.
+    Locked = 75,
     /// The target refused the credentials (401, 403).
     Refused = 77,
     /// The configuration is wrong: an unknown key, a missing topic or stream.
@@ -40,7 +42,7 @@ impl Exit {
             Self::Data => 5,
             Self::Unreachable => 4,
             Self::SetAside => 3,
-            Self::Usage | Self::NoRows => 2,
+            Self::Usage | Self::NoRows | Self::Locked => 2,
             Self::Success => 0,
         }
     }

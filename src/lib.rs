@@ -25,6 +25,7 @@ mod config;
 mod delivery;
 mod failure;
 mod http;
+mod limiter;
 mod pace;
 mod permutation;
 mod pipeline;
@@ -36,6 +37,7 @@ mod sample;
 mod seeding;
 mod sink;
 mod source;
+mod state;
 mod summary;
 mod telemetry;
 mod units;
@@ -82,11 +84,15 @@ impl Command {
         match cli.command {
             cli::Command::Batch(args) => {
                 telemetry::start(&args.post.output);
-                commands::post::batch(args, &origin, &stop).await
+                commands::post::batch(*args, &origin, &stop).await
             }
             cli::Command::Stream(args) => {
                 telemetry::start(&args.post.output);
-                commands::post::stream(args, &origin, &stop).await
+                commands::post::stream(*args, &origin, &stop).await
+            }
+            cli::Command::Resend(args) => {
+                telemetry::start(&args.output);
+                commands::resend::run(*args, &stop).await
             }
             cli::Command::Seed(args) => commands::seed::run(args, stop).await,
             cli::Command::Serve(args) => {

@@ -8,6 +8,9 @@ use rand::{Rng, SeedableRng, rngs::ChaCha8Rng};
 /// Sets the random numbers of the schedule apart from all others that a random seed yields.
 const PAUSES: u64 = 1;
 
+/// How far a pause moves the stream of random numbers on.
+const WORDS_OF_A_PAUSE: u128 = 2;
+
 /// Posts per second, or as fast as the target takes them.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Rate {
@@ -77,9 +80,11 @@ pub(crate) struct Schedule {
 }
 
 impl Schedule {
-    pub(crate) fn new(rate: Rate, arrivals: Arrivals, random_seed: u64) -> Self {
+    /// `posts`: how many an earlier run had behind it; the pauses go on as they would have then.
+    pub(crate) fn new(rate: Rate, arrivals: Arrivals, random_seed: u64, posts: u64) -> Self {
         let mut pauses = ChaCha8Rng::seed_from_u64(random_seed);
         pauses.set_stream(PAUSES);
+        pauses.set_word_pos(u128::from(posts) * WORDS_OF_A_PAUSE);
         Self {
             rate,
             arrivals,
@@ -124,7 +129,7 @@ mod tests {
     use super::*;
 
     fn dues(rate: &str, arrivals: Arrivals, seed: u64, count: usize) -> Vec<f64> {
-        let mut schedule = Schedule::new(rate.parse().unwrap(), arrivals, seed);
+        let mut schedule = Schedule::new(rate.parse().unwrap(), arrivals, seed, 0);
         (0..count)
             .map(|_| schedule.next_due().unwrap().as_secs_f64())
             .collect()
@@ -218,9 +223,21 @@ mod tests {
     }
 
     #[test]
+    fn a_run_that_goes_on_has_the_pauses_that_it_would_have_had() {
+        for arrivals in [Arrivals::Poisson, Arrivals::Constant] {
+            let whole = dues("2", arrivals, 5, 100);
+            let mut rest = Schedule::new(Rate::PerSecond(2.0), arrivals, 5, 60);
+            for due in &whole[60..] {
+                let again = rest.next_due().unwrap().as_secs_f64();
+                assert!((again - (due - whole[60])).abs() < 1e-6);
+            }
+        }
+    }
+
+    #[test]
     fn at_the_highest_rate_nothing_is_waited_for() {
         assert_eq!(
-            Schedule::new(Rate::Max, Arrivals::Poisson, 1).next_due(),
+            Schedule::new(Rate::Max, Arrivals::Poisson, 1, 0).next_due(),
             None
         );
     }

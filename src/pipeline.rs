@@ -1,7 +1,11 @@
 //! The one loop over batches: takes posts when they are due, collects them into batches, hands those to delivery, and
 //! enters what is settled into the books, in source order.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use hdrhistogram::Histogram;
 use tokio::{
@@ -12,12 +16,16 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::{
-    delivery::{Delivery, Fate, Outcome},
+    delivery::{Delivery, Failed, Fate, Outcome},
     failure::{Exit, Failure},
     pace::Schedule,
-    post::{Kind, PerKind, Post},
+    post::{PerKind, Post},
     progress::Progress,
     source::Posts,
+    state::{
+        ledger::Ledger,
+        undelivered::{self, Undelivered},
+    },
     summary::{Books, histogram},
 };
 
@@ -36,6 +44,8 @@ pub(crate) struct Options {
     pub(crate) batch: BatchLimits,
     /// Wait for each batch before the next one goes.
     pub(crate) one_by_one: bool,
+    /// The run ends once so many posts have been set aside.
+    pub(crate) max_undelivered: Option<u64>,
     /// How long what is on the wire may settle once the run is told to stop.
     pub(crate) grace: Duration,
 }
@@ -78,21 +88,21 @@ impl Ended {
     }
 }
 
-/// Runs until the posts end, `options` say so, `stop` is cancelled or a failure ends it. `drain` tells delivery to start
-/// nothing new.
+/// Runs until the posts end, `options` say so, `stop` is cancelled or a failure ends it.
 pub(crate) async fn run(
     posts: &mut Posts,
     schedule: Schedule,
     options: &Options,
     delivery: &Arc<Delivery>,
+    ledger: &mut Ledger,
     stop: &CancellationToken,
-    drain: &CancellationToken,
     progress: &Progress,
 ) -> Ended {
     let mut run = Run {
         start: Instant::now(),
         options,
         delivery,
+        ledger,
         progress,
         schedule,
         waiting: VecDeque::new(),
@@ -110,7 +120,7 @@ pub(crate) async fn run(
     let stopped = run.until_told(posts, stop).await;
     let stopped = stopped || run.failure.is_some();
     if stopped {
-        drain.cancel();
+        delivery.drain();
         run.settle_within(options.grace).await;
     }
     Ended {
@@ -127,6 +137,7 @@ struct Run<'a> {
     start: Instant,
     options: &'a Options,
     delivery: &'a Arc<Delivery>,
+    ledger: &'a mut Ledger,
     progress: &'a Progress,
     schedule: Schedule,
     /// Posts that are not yet due or have no room yet.
@@ -182,8 +193,10 @@ impl Run<'_> {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return true,
+                // Closing the ledger says why.
+                () = self.ledger.failed().cancelled() => return true,
                 settled = self.window.next() => {
-                    self.commit(settled);
+                    self.commit(settled).await;
                     if self.failure.is_some() {
                         return true;
                     }
@@ -232,7 +245,11 @@ impl Run<'_> {
                 return Blocked::NotDue(due);
             }
             let sink = self.delivery.sink();
-            let sizes = PerKind::new(|kind| sink.size(post.key, &post.records[kind]));
+            let sizes = PerKind::new(|kind| {
+                post.records[kind]
+                    .as_ref()
+                    .map_or(0, |record| sink.size(post.key, record))
+            });
             let alone = self.window.is_new() && !self.batch.posts.is_empty();
             if alone || !self.batch.has_room(&sizes) {
                 return Blocked::BatchFull;
@@ -266,35 +283,64 @@ impl Run<'_> {
     }
 
     /// Enters what is settled into the books; from the first post on that is not, everything is returned.
-    fn commit(&mut self, Settled { outcome, posts }: Settled) {
-        let mut outcome = outcome.unwrap_or_else(|error| {
+    async fn commit(&mut self, Settled { outcome, posts }: Settled) {
+        let Outcome {
+            posts: batch,
+            mut failed,
+            failure,
+        } = outcome.unwrap_or_else(|error| {
             let text = format!("a delivery ended by itself: {error}; please report this");
+            let failure = Some(Failure::new(Exit::Bug, text));
             Outcome {
                 posts: Vec::new(),
                 failed: Vec::new(),
-                failure: Some(Failure::new(Exit::Bug, text)),
+                failure,
             }
         });
-        self.failure = Failure::graver(self.failure.take(), outcome.failure.take());
-        let open = outcome
-            .failed
+        self.fail(failure);
+        let open = failed
             .iter()
-            .filter(|(_, _, fate)| *fate == Fate::Open)
-            .map(|(post, _, _)| *post)
+            .filter(|failed| failed.fate == Fate::Open)
+            .map(|failed| failed.post)
             .min();
-        let settled = if self.broken {
+        let mut settled = if self.broken {
             0
         } else {
-            open.unwrap_or(outcome.posts.len())
+            open.unwrap_or(batch.len())
         };
+        failed.retain(|failed| failed.post < settled);
+        let records = failed
+            .iter()
+            .filter_map(|failed| self.undelivered(&batch, failed))
+            .collect();
+        if let Err(failure) = self.ledger.set_aside(records).await {
+            // What could not be written down must be read again.
+            settled = failed
+                .iter()
+                .map(|failed| failed.post)
+                .min()
+                .unwrap_or(settled);
+            failed.clear();
+            self.fail(Some(failure));
+        }
         self.broken |= (settled as u64) < posts;
         self.returned += posts - settled as u64;
-        outcome.failed.retain(|(post, _, _)| *post < settled);
-        for (post, kind, fate) in &outcome.failed {
-            self.warn_once(&outcome.posts[*post], *kind, fate);
+        let settled = &batch[..settled];
+        if let Some(first) = failed.first() {
+            self.warn_once(&settled[first.post], first);
         }
-        self.books.enter(settled, &outcome.failed);
-        self.progress.advance(settled as u64);
+        self.books.enter(settled, &failed);
+        if let Some(last) = settled.last() {
+            self.ledger.pass(last.cursor, settled.len() as u64);
+        }
+        if let Some(most) = self.options.max_undelivered
+            && self.books.undelivered() >= most
+            && !failed.is_empty()
+        {
+            let text = format!("set aside {most} posts, as many as --max-undelivered allows");
+            self.fail(Some(Failure::new(Exit::SetAside, text)));
+        }
+        self.progress.advance(settled.len() as u64);
         let (delivered, under_way) = (self.books.posts.delivered, self.window.posts());
         self.progress.say(|| {
             let retries = self.delivery.retries();
@@ -302,18 +348,43 @@ impl Run<'_> {
         });
     }
 
+    /// A record that was not delivered, as it is written down.
+    fn undelivered(&self, batch: &[Post], failed: &Failed) -> Option<Undelivered> {
+        let post = &batch[failed.post];
+        let (outcome, reason) = match &failed.fate {
+            Fate::Rejected(reason) => (undelivered::Outcome::Rejected, reason),
+            Fate::Unproven(reason) => (undelivered::Outcome::Unproven, reason),
+            Fate::Open => return None,
+        };
+        let sink = self.delivery.sink();
+        Some(Undelivered {
+            kind: failed.kind,
+            index: post.key,
+            target: self.delivery.base().to_owned(),
+            path: sink.path(failed.kind).to_owned(),
+            key: sink.key(failed.kind, post.key),
+            outcome,
+            status: reason.status,
+            reason: reason.text.to_string(),
+            attempts: failed.attempts.into(),
+            at: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
+            record: post.records[failed.kind].clone()?,
+        })
+    }
+
+    fn fail(&mut self, failure: Option<Failure>) {
+        self.failure = Failure::graver(self.failure.take(), failure);
+    }
+
     /// The first record that is set aside is told with its reason; the summary counts the others.
-    fn warn_once(&self, post: &Post, kind: Kind, fate: &Fate) {
-        let (Fate::Rejected(reason) | Fate::Unproven(reason)) = fate else {
-            return;
+    fn warn_once(&self, post: &Post, failed: &Failed) {
+        let (what, reason) = match &failed.fate {
+            Fate::Rejected(reason) => ("rejected", reason),
+            Fate::Unproven(reason) => ("unproven", reason),
+            Fate::Open => return,
         };
-        let what = if matches!(fate, Fate::Rejected(_)) {
-            "rejected"
-        } else {
-            "unproven"
-        };
-        if self.books.posts.rejected + self.books.posts.unproven == 0 {
-            warn!(key = %post.key, %kind, %reason, "A record is {what}; further ones are only counted.");
+        if self.books.undelivered() == 0 {
+            warn!(key = %post.key, kind = %failed.kind, %reason, "A record is {what} and set aside; further ones are only counted.");
         }
     }
 
@@ -322,7 +393,7 @@ impl Run<'_> {
         let end = Instant::now() + grace;
         while !self.window.is_empty() {
             tokio::select! {
-                settled = self.window.next() => self.commit(settled),
+                settled = self.window.next() => self.commit(settled).await,
                 () = sleep_until(end) => break,
             }
         }

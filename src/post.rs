@@ -6,9 +6,11 @@ use std::{
 };
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 /// What a row tells of a post: the pin itself, where and when, or who.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum Kind {
     Pin,
     Geo,
@@ -78,12 +80,28 @@ impl<T> IndexMut<Kind> for PerKind<T> {
 }
 
 /// The key that makes three rows one post: any integer that `BIGINT` or `BIGINT UNSIGNED` can hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "i128")]
 pub(crate) struct Key(pub(crate) i128);
 
 impl Key {
     pub(crate) const MIN: Self = Self(i64::MIN as i128);
     pub(crate) const MAX: Self = Self(u64::MAX as i128);
+}
+
+/// The error is a sentence about the number.
+impl TryFrom<i128> for Key {
+    type Error = String;
+
+    fn try_from(number: i128) -> Result<Self, String> {
+        if (Self::MIN.0..=Self::MAX.0).contains(&number) {
+            Ok(Self(number))
+        } else {
+            Err(format!(
+                "{number} is not a key: no BIGINT column can hold it"
+            ))
+        }
+    }
 }
 
 impl fmt::Display for Key {
@@ -99,5 +117,34 @@ pub(crate) type Record = Bytes;
 #[derive(Debug, Clone)]
 pub(crate) struct Post {
     pub(crate) key: Key,
-    pub(crate) records: PerKind<Record>,
+    /// All three, but for a post of which only a part is to be sent again.
+    pub(crate) records: PerKind<Option<Record>>,
+    /// Where the reading stands behind this post.
+    pub(crate) cursor: Cursor,
+}
+
+/// A place in the order of the posts: all before it are settled.
+// Tagged from the outside, since serde loses integers of 128 bits in all other forms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Cursor {
+    /// By key, behind this one.
+    Index { after: Key },
+    /// In shuffled order, at position `next` of a pass over the keys from `low` to `high`.
+    Random {
+        pass: u64,
+        low: Key,
+        high: Key,
+        next: u128,
+    },
+}
+
+impl Cursor {
+    /// The word for the order that it belongs to.
+    pub(crate) fn order(&self) -> &'static str {
+        match self {
+            Self::Index { .. } => "index",
+            Self::Random { .. } => "random",
+        }
+    }
 }

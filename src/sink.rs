@@ -116,6 +116,22 @@ impl Sink {
         }
     }
 
+    /// Where records of `kind` are sent, below the invoke URL.
+    pub(crate) fn path(&self, kind: Kind) -> &str {
+        match self {
+            Self::KafkaRest(sink) => sink.path(kind),
+            Self::KinesisGateway(sink) => sink.path(kind),
+        }
+    }
+
+    /// The record key or partition key that goes with a record; none if none does.
+    pub(crate) fn key(&self, kind: Kind, key: Key) -> Option<String> {
+        match self {
+            Self::KafkaRest(sink) => sink.key(key),
+            Self::KinesisGateway(sink) => Some(sink.partition_key(kind, key).into_owned()),
+        }
+    }
+
     /// What the target calls the place that takes records: `topic` or `stream`.
     pub(crate) fn noun(&self) -> &'static str {
         match self {

@@ -14,6 +14,7 @@ mod shuffled;
 mod sqlite;
 
 use std::{
+    borrow::Cow,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -27,7 +28,7 @@ use url::Url;
 
 use crate::{
     failure::{Exit, Failure, OrExit},
-    post::{Key, Kind, PerKind, Post},
+    post::{Cursor, Key, Kind, PerKind, Post},
 };
 use encode::{Column, Rows, Shape};
 use reader::Reader;
@@ -55,10 +56,22 @@ pub(crate) struct Options {
     /// The range of the key, ends included.
     pub(crate) from: Option<Key>,
     pub(crate) to: Option<Key>,
+    /// Where an earlier run stood; none: from the beginning.
+    pub(crate) after: Option<Cursor>,
     /// How many posts will be taken at the most, so that a short run reads little.
     pub(crate) count: Option<u64>,
     /// How long a database that went away is waited for.
     pub(crate) retry_for: Duration,
+}
+
+impl Options {
+    /// The key behind which an earlier run stood, where posts are read by key.
+    fn after_key(&self) -> Option<Key> {
+        match self.after {
+            Some(Cursor::Index { after }) => Some(after),
+            _ => None,
+        }
+    }
 }
 
 /// The posts of a run, read ahead of the taker.
@@ -66,13 +79,27 @@ pub(crate) struct Options {
 pub(crate) struct Posts {
     chunks: mpsc::Receiver<Result<Chunk, Failure>>,
     oddities: Arc<Mutex<Oddities>>,
-    task: JoinHandle<()>,
+    /// Who reads them, if that is ours to end.
+    task: Option<JoinHandle<()>>,
 }
 
 impl Posts {
     /// The next posts in order; none when there are no more. Safe to cancel.
     pub(crate) async fn next(&mut self) -> Option<Result<Chunk, Failure>> {
         self.chunks.recv().await
+    }
+
+    /// Posts that somebody else reads: what is sent comes out here.
+    pub(crate) fn channel() -> (mpsc::Sender<Result<Chunk, Failure>>, Self) {
+        let (sender, chunks) = mpsc::channel(1);
+        (
+            sender,
+            Self {
+                chunks,
+                oddities: Arc::default(),
+                task: None,
+            },
+        )
     }
 
     /// What has been met so far that is no post.
@@ -83,7 +110,9 @@ impl Posts {
 
 impl Drop for Posts {
     fn drop(&mut self) {
-        self.task.abort();
+        if let Some(task) = &self.task {
+            task.abort();
+        }
     }
 }
 
@@ -177,6 +206,14 @@ impl Database {
         match self {
             Self::MySql(server) => server.name().to_owned(),
             Self::Sqlite(file) => file.path.display().to_string(),
+        }
+    }
+
+    /// The name of the database itself, which stays the same when its server moves.
+    pub(crate) fn database(&self) -> Cow<'_, str> {
+        match self {
+            Self::MySql(server) => server.database().into(),
+            Self::Sqlite(file) => file.path.to_string_lossy(),
         }
     }
 
@@ -296,7 +333,7 @@ impl Database {
         Ok(Posts {
             chunks,
             oddities,
-            task,
+            task: Some(task),
         })
     }
 }

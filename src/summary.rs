@@ -6,8 +6,8 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use crate::{
-    delivery::Fate,
-    post::{Kind, PerKind},
+    delivery::{Failed, Fate},
+    post::{Kind, PerKind, Post},
 };
 
 /// A histogram of microseconds up to an hour, three digits exact. Its size does not depend on how much it has seen.
@@ -37,30 +37,35 @@ pub(crate) struct Books {
 }
 
 impl Books {
-    /// Enters `settled` posts, of which `failed` lists the records that were not delivered, as the place of the post among
-    /// them, the kind and the fate.
-    pub(crate) fn enter(&mut self, settled: usize, failed: &[(usize, Kind, Fate)]) {
+    /// Enters settled posts, with their records that were not delivered.
+    pub(crate) fn enter(&mut self, posts: &[Post], failed: &[Failed]) {
+        let is_rejected = |failed: &&Failed| matches!(failed.fate, Fate::Rejected(_));
         for kind in Kind::ALL {
-            let fates = || {
-                failed
-                    .iter()
-                    .filter(|(_, of, _)| *of == kind)
-                    .map(|(_, _, fate)| fate)
-            };
-            let rejected = fates()
-                .filter(|fate| matches!(fate, Fate::Rejected(_)))
+            let read = posts
+                .iter()
+                .filter(|post| post.records[kind].is_some())
                 .count();
-            self.records[kind].add(settled, rejected, fates().count() - rejected);
+            let failed = || failed.iter().filter(|failed| failed.kind == kind);
+            let rejected = failed().filter(is_rejected).count();
+            self.records[kind].add(read, rejected, failed().count() - rejected);
         }
         // A post is what the worst of its records is.
-        let mut posts: Vec<(usize, bool)> = failed
+        let mut worst: Vec<(usize, bool)> = failed
             .iter()
-            .map(|(post, _, fate)| (*post, !matches!(fate, Fate::Rejected(_))))
+            .map(|failed| (failed.post, !is_rejected(&failed)))
             .collect();
-        posts.sort_unstable();
-        posts.dedup_by_key(|(post, _)| *post);
-        let unproven = posts.iter().filter(|(_, unproven)| *unproven).count();
-        self.posts.add(settled, posts.len() - unproven, unproven);
+        worst.sort_unstable();
+        worst.dedup_by_key(|(post, _)| *post);
+        let unproven = worst.iter().filter(|(_, unproven)| *unproven).count();
+        self.posts
+            .add(posts.len(), worst.len() - unproven, unproven);
+    }
+}
+
+impl Books {
+    /// Posts that were set aside.
+    pub(crate) fn undelivered(&self) -> u64 {
+        self.posts.rejected + self.posts.unproven
     }
 }
 
@@ -294,36 +299,51 @@ fn seconds(seconds: f64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
-    use crate::sink::Reason;
+    use crate::{
+        post::{Cursor, Key},
+        sink::Reason,
+    };
 
-    fn rejected() -> Fate {
-        Fate::Rejected(Reason {
-            status: None,
-            text: "no".into(),
-        })
-    }
-
-    fn unproven() -> Fate {
-        Fate::Unproven(Reason {
-            status: None,
-            text: "late".into(),
-        })
+    fn post(key: i128) -> Post {
+        let key = Key(key);
+        let records = PerKind::new(|_| Some(Bytes::from_static(b"{}")));
+        Post {
+            key,
+            records,
+            cursor: Cursor::Index { after: key },
+        }
     }
 
     #[test]
     fn a_post_is_rejected_if_any_record_is_else_unproven_if_any_is() {
+        let reason = Reason {
+            status: None,
+            text: "no".into(),
+        };
+        let rejected = |post, kind| Failed {
+            post,
+            kind,
+            fate: Fate::Rejected(reason.clone()),
+            attempts: 1,
+        };
+        let unproven = |post, kind| Failed {
+            post,
+            kind,
+            fate: Fate::Unproven(reason.clone()),
+            attempts: 9,
+        };
+        let failed = [
+            unproven(0, Kind::Pin),
+            rejected(0, Kind::User),
+            unproven(2, Kind::Geo),
+            unproven(2, Kind::Pin),
+            rejected(4, Kind::Geo),
+        ];
         let mut books = Books::default();
-        books.enter(
-            5,
-            &[
-                (0, Kind::Pin, unproven()),
-                (0, Kind::User, rejected()),
-                (2, Kind::Geo, unproven()),
-                (2, Kind::Pin, unproven()),
-                (4, Kind::Geo, rejected()),
-            ],
-        );
+        books.enter(&[0, 1, 2, 3, 4].map(post), &failed);
         assert_eq!(
             books.posts,
             Counts {

@@ -43,10 +43,11 @@ impl Ended {
             .unwrap_or_else(|| panic!("ended by a signal: {self:?}"))
     }
 
-    /// What a run said on standard error behind the line that announces it.
+    /// What a run said on standard error, but for the lines that tell what it does and how to go on.
     pub(crate) fn said(&self) -> Vec<&str> {
-        let lines = self.stderr.lines();
-        lines.filter(|line| !line.starts_with("Posting ")).collect()
+        let usual = ["Posting ", "To go on ", "To send again ", "Starting anew"];
+        let is_usual = |line: &&str| usual.iter().any(|start| line.starts_with(start));
+        self.stderr.lines().filter(|line| !is_usual(line)).collect()
     }
 
     /// The summary of a run with `--format json`.

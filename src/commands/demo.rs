@@ -1,7 +1,7 @@
 //! `--demo`: an embedded seed database and receiver around the same run that real ones get. Everything is below
 //! `pinemu-demo/` in the current directory.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tokio_util::sync::CancellationToken;
 
@@ -24,6 +24,11 @@ const SEED_DATABASE: &str = "pinemu-demo/seed.db";
 /// The size of the real seed database.
 const POSTS: u64 = 11_154;
 const RANDOM_SEED: u64 = 100;
+
+/// Where the runs of the demo keep their state.
+pub(super) fn state_dir(name: &str) -> PathBuf {
+    Path::new(DIRECTORY).join("state").join(name)
+}
 
 /// A running demo.
 #[derive(Debug)]

@@ -1,44 +1,45 @@
 //! `batch` and `stream`: from settings to a run, and from its end to a summary and an exit status.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use rand::Rng;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::demo::Demo;
+use super::{
+    demo::{self, Demo},
+    dry_run,
+    report::{self, Facts, Form},
+    sending,
+};
 use crate::{
     cli::{
-        ArrivalsArg, BatchArgs, EndpointArg, Format, InFlight, OrderArg, PostArgs, RecordKeyArg,
-        StreamArgs,
+        ArrivalsArg, BatchArgs, EndpointArg, IfRunning, OrderArg, PostArgs, RecordKeyArg,
+        StreamArgs, When,
     },
     config::{Origin, secret},
-    delivery::{self, Delivery},
+    delivery::Delivery,
     failure::{Exit, Failure},
-    http::{self, Header, Http, InvokeUrl},
     pace::{Arrivals, Rate, Schedule},
-    pipeline::{self, BatchLimits, Ended},
-    post::{Key, Kind, PerKind},
+    pipeline::{self, Ended},
+    post::{Cursor, Key, Kind, PerKind},
     progress::Progress,
     sink::{
-        Entry, Sink,
+        Sink,
         kafka_rest::{KafkaRest, RecordKey},
         kinesis_gateway::{self, Endpoint, KinesisGateway},
     },
     source::{self, Database, Oddities, Order, Tally},
-    summary::{Outcome, Summary, grouped, peak_rss_bytes, per_second},
-    telemetry::{print, say},
+    state::{
+        self,
+        checkpoint::{self, Checkpoint, Identity},
+        ledger::Ledger,
+        lock::{Lock, NotTaken},
+    },
+    summary::grouped,
+    telemetry::say,
 };
 
-/// Requests on the wire at a time where the user leaves it to pinemu: large requests keep a target busy with few of them,
-/// single records only with many.
-const AUTO_IN_FLIGHT: usize = 8;
-const AUTO_IN_FLIGHT_SINGLE: usize = 64;
-/// Posts that a dry run shows.
-const DRY_RUN_POSTS: u64 = 3;
 /// Prefix and duration of a demo that is given none.
 const DEMO_PREFIX: &str = "demo";
 const DEMO_DURATION: Duration = Duration::from_mins(1);
@@ -56,7 +57,7 @@ pub(crate) async fn batch(
         RecordKeyArg::Index => RecordKey::Index,
     };
     let sink = Sink::KafkaRest(KafkaRest::new(&prefix, record_key));
-    run("batch", &prefix, sink, args.post, origin, stop).await
+    Box::pin(run("batch", &prefix, sink, args.post, origin, stop)).await
 }
 
 /// Posts to Kinesis streams behind an API Gateway.
@@ -80,12 +81,12 @@ pub(crate) async fn stream(
             Endpoint::Record
         }
         EndpointArg::Records => {
-            if args.post.batch_size.0 > kinesis_gateway::MOST_RECORDS as u64 {
+            if args.post.sending.batch_size.0 > kinesis_gateway::MOST_RECORDS as u64 {
                 return Err(usage(
                     "--batch-size: Kinesis takes at most 500 records in one request",
                 ));
             }
-            if args.post.batch_bytes.0 > kinesis_gateway::MOST_BYTES {
+            if args.post.sending.batch_bytes.0 > kinesis_gateway::MOST_BYTES {
                 return Err(usage(
                     "--batch-bytes: Kinesis takes at most 5MiB in one request",
                 ));
@@ -94,7 +95,7 @@ pub(crate) async fn stream(
         }
     };
     let sink = Sink::KinesisGateway(KinesisGateway::new(&prefix, endpoint, args.partition_key));
-    run("stream", &prefix, sink, args.post, origin, stop).await
+    Box::pin(run("stream", &prefix, sink, args.post, origin, stop)).await
 }
 
 /// The prefix, which only a demo can do without.
@@ -110,15 +111,16 @@ fn needed(prefix: Option<String>, args: &PostArgs, flag: &str) -> Result<String,
 }
 
 /// What a run is made of, once the settings have been read.
-struct Plan {
+pub(super) struct Plan {
     command: &'static str,
     prefix: String,
-    sink: Sink,
-    args: PostArgs,
-    database: Database,
+    pub(super) sink: Sink,
+    pub(super) args: PostArgs,
+    pub(super) database: Database,
     demo: Option<Demo>,
     random_seed: u64,
-    started_at: SystemTime,
+    /// Of the runs before, to go on from.
+    resumed: Option<Checkpoint>,
 }
 
 async fn run(
@@ -132,35 +134,29 @@ async fn run(
     if args.demo && args.count.is_none() && args.duration.is_none() {
         args.duration = Some(DEMO_DURATION);
     }
-    let (database, demo) = if args.demo {
-        for flag in ["database-url", "invoke-url"] {
-            if origin.is_given(flag) {
-                return Err(Failure::new(
-                    Exit::Usage,
-                    format!("--demo brings its own database and receiver; leave out {flag}"),
-                ));
-            }
-        }
-        let demo = Demo::start(&args, stop).await?;
-        args.invoke_url = Some(demo.invoke_url()?);
-        (Demo::database(), Some(demo))
+    let state_name = format!("{command}-{prefix}");
+    let state_dir = match &args.state.state_dir {
+        Some(dir) => dir.clone(),
+        None if args.demo => demo::state_dir(&state_name),
+        None => state::default_dir(&state_name)?,
+    };
+    // Before anything that takes time: who starts a second run learns of it at once.
+    let _lock = if args.dry_run {
+        None
     } else {
-        let usage = |what: &str| Failure::new(Exit::Usage, what);
-        let Some(url) = &args.database_url else {
-            return Err(usage(
-                "--database-url is needed: the seed database (or --demo, which needs none)",
-            ));
-        };
-        if args.invoke_url.is_none() && !args.dry_run {
-            return Err(usage(
-                "--invoke-url is needed: the REST proxy or the gateway's stage (or --demo, which needs none)",
-            ));
+        match Lock::run(&state_dir) {
+            Ok(lock) => Some(lock),
+            Err(NotTaken::Held(_)) if args.state.if_running == IfRunning::Skip => {
+                return Ok(Exit::Success);
+            }
+            Err(not_taken) => return Err(not_taken.into_failure()),
         }
-        let password = secret(
-            args.database_password_file.as_ref(),
-            "PINEMU_DATABASE_PASSWORD",
-        )?;
-        (Database::parse(url, password.as_ref())?, None)
+    };
+    let (database, demo) = embed(&mut args, origin, stop).await?;
+    let resumed = if args.state.resume && !args.dry_run {
+        resume(command, prefix, &mut args, origin, &database, &state_dir)?
+    } else {
+        None
     };
     let random_seed = args.random_seed.unwrap_or_else(|| rand::rng().next_u64());
     let plan = Plan {
@@ -171,17 +167,103 @@ async fn run(
         database,
         demo,
         random_seed,
-        started_at: SystemTime::now(),
+        resumed,
     };
     if plan.args.dry_run {
-        plan.dry_run(stop).await
+        dry_run::run(&plan, stop).await
     } else {
-        plan.post(stop).await
+        plan.post(state_dir, origin, stop).await
+    }
+}
+
+/// The database, with the demo around it if it is one.
+async fn embed(
+    args: &mut PostArgs,
+    origin: &Origin,
+    stop: &CancellationToken,
+) -> Result<(Database, Option<Demo>), Failure> {
+    let usage = |what: &str| Failure::new(Exit::Usage, what);
+    if args.demo {
+        for flag in ["database-url", "invoke-url"] {
+            if origin.is_given(flag) {
+                return Err(usage(&format!(
+                    "--demo brings its own database and receiver; leave out {flag}"
+                )));
+            }
+        }
+        let demo = Demo::start(args, stop).await?;
+        args.target.invoke_url = Some(demo.invoke_url()?);
+        return Ok((Demo::database(), Some(demo)));
+    }
+    let Some(url) = &args.database_url else {
+        return Err(usage(
+            "--database-url is needed: the seed database (or --demo, which needs none)",
+        ));
+    };
+    if args.target.invoke_url.is_none() && !args.dry_run {
+        return Err(usage(
+            "--invoke-url is needed: the REST proxy or the gateway's stage (or --demo, which needs none)",
+        ));
+    }
+    let password = secret(
+        args.database_password_file.as_ref(),
+        "PINEMU_DATABASE_PASSWORD",
+    )?;
+    Ok((Database::parse(url, password.as_ref())?, None))
+}
+
+/// Finds the checkpoint to go on from. What is not given is taken from it, what is given must agree with it.
+fn resume(
+    command: &str,
+    prefix: &str,
+    args: &mut PostArgs,
+    origin: &Origin,
+    database: &Database,
+    state_dir: &std::path::Path,
+) -> Result<Option<Checkpoint>, Failure> {
+    let Some(checkpoint) = Checkpoint::load(state_dir)? else {
+        return Ok(None);
+    };
+    let new_address = args.state.moved || args.demo;
+    let given = |long: &str| origin.is_given(long);
+    let wanted = Identity {
+        command: command.to_owned(),
+        prefix: prefix.to_owned(),
+        invoke_url: args
+            .target
+            .invoke_url
+            .as_ref()
+            .filter(|_| !new_address)
+            .map(ToString::to_string),
+        database: Some(database.database().into_owned()),
+        order: given("order").then(|| order_word(args.order).to_owned()),
+        from: args.from.map(Key),
+        to: args.to.map(Key),
+        random_seed: args.random_seed,
+        shard: None,
+    };
+    checkpoint.agree(&wanted, state_dir)?;
+    args.order = if checkpoint.order == order_word(OrderArg::Index) {
+        OrderArg::Index
+    } else {
+        OrderArg::Random
+    };
+    args.from = checkpoint.from.map(|key| key.0);
+    args.to = checkpoint.to.map(|key| key.0);
+    args.random_seed = Some(checkpoint.random_seed);
+    Ok(Some(checkpoint))
+}
+
+/// The word for an order, as in `--order` and in checkpoints.
+fn order_word(order: OrderArg) -> &'static str {
+    match order {
+        OrderArg::Random => "random",
+        OrderArg::Index => "index",
     }
 }
 
 impl Plan {
-    fn source_options(&self, count: Option<u64>) -> source::Options {
+    pub(super) fn source_options(&self, count: Option<u64>) -> source::Options {
         let args = &self.args;
         source::Options {
             tables: PerKind::from([
@@ -197,47 +279,10 @@ impl Plan {
             },
             from: args.from.map(Key),
             to: args.to.map(Key),
+            after: self.resumed.as_ref().map(|checkpoint| checkpoint.position),
             count,
-            retry_for: args.retry_for.0,
+            retry_for: args.sending.retry_for.0,
         }
-    }
-
-    /// What every request carries beside its own headers.
-    fn headers(&self) -> Result<Vec<Header>, Failure> {
-        let args = &self.args;
-        let mut headers = args.header.clone();
-        if let Some(key) = secret(args.api_key_file.as_ref(), "PINEMU_API_KEY")? {
-            headers.push(
-                Header::api_key(&key).map_err(|error| Failure::new(Exit::Configuration, error))?,
-            );
-        }
-        // Who gives credentials as a header means them to be used.
-        let basic = args.invoke_url.as_ref().and_then(InvokeUrl::basic);
-        headers.extend(basic.filter(|basic| {
-            args.header
-                .iter()
-                .all(|header| header.name() != basic.name())
-        }));
-        Ok(headers)
-    }
-
-    fn http(&self) -> Result<Http, Failure> {
-        let args = &self.args;
-        let Some(invoke_url) = args.invoke_url.clone() else {
-            return Err(Failure::new(Exit::Usage, "--invoke-url is needed"));
-        };
-        Http::new(http::Options {
-            invoke_url,
-            headers: self.headers()?,
-            cacert: args.cacert.clone(),
-            timeout: args.timeout,
-            connect_timeout: args.connect_timeout,
-        })
-    }
-
-    /// Whether each batch is a single post.
-    fn single(&self) -> bool {
-        self.sink.request_limit() == Some(1)
     }
 
     fn schedule(&self) -> Schedule {
@@ -245,31 +290,79 @@ impl Plan {
             ArrivalsArg::Poisson => Arrivals::Poisson,
             ArrivalsArg::Constant => Arrivals::Constant,
         };
-        Schedule::new(self.args.rate, arrivals, self.random_seed)
+        let posts = self
+            .resumed
+            .as_ref()
+            .map_or(0, |checkpoint| checkpoint.posts);
+        Schedule::new(self.args.rate, arrivals, self.random_seed, posts)
     }
 
     fn pipeline_options(&self) -> pipeline::Options {
         let args = &self.args;
-        let batch = if self.single() {
-            BatchLimits {
-                posts: 1,
-                bytes: usize::MAX,
-                linger: Duration::ZERO,
-            }
-        } else {
-            let clamped = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
-            BatchLimits {
-                posts: clamped(args.batch_size.0),
-                bytes: clamped(args.batch_bytes.0),
-                linger: args.linger,
-            }
-        };
         pipeline::Options {
             count: args.count.map(|count| count.0),
             duration: args.duration,
-            batch,
-            one_by_one: args.in_flight == InFlight::Most(1),
-            grace: args.grace,
+            batch: sending::batch_limits(&args.sending, &self.sink),
+            one_by_one: sending::is_one_by_one(&args.sending),
+            max_undelivered: Some(args.sending.max_undelivered.0),
+            grace: args.sending.grace,
+        }
+    }
+
+    /// What the checkpoint of this run says before its first post.
+    fn checkpoint(&self, target: &str) -> Checkpoint {
+        let args = &self.args;
+        let (position, posts) = match &self.resumed {
+            Some(before) => (before.position, before.posts),
+            // Replaced before it is first written.
+            None => (Cursor::Index { after: Key::MIN }, 0),
+        };
+        Checkpoint {
+            version: Checkpoint::VERSION,
+            command: self.command.to_owned(),
+            prefix: self.prefix.clone(),
+            invoke_url: target.to_owned(),
+            database: self.database.database().into_owned(),
+            order: order_word(args.order).to_owned(),
+            from: args.from.map(Key),
+            to: args.to.map(Key),
+            random_seed: self.random_seed,
+            shard: None,
+            posts,
+            position,
+        }
+    }
+
+    fn facts(&self, target: String) -> Facts {
+        let asked = match self.args.rate {
+            Rate::PerSecond(rate) => Some(rate),
+            Rate::Max => None,
+        };
+        let random = self.args.order == OrderArg::Random
+            || (asked.is_some() && self.args.arrivals == ArrivalsArg::Poisson);
+        let flag = match self.sink {
+            Sink::KafkaRest(_) => "--topic-prefix",
+            Sink::KinesisGateway(_) => "--stream-prefix",
+        };
+        let state_dir = match &self.args.state.state_dir {
+            Some(dir) => format!(" --state-dir {}", dir.display()),
+            None if self.args.demo => format!(
+                " --state-dir {}",
+                demo::state_dir(&format!("{}-{}", self.command, self.prefix)).display()
+            ),
+            None => String::new(),
+        };
+        Facts {
+            resend: format!(
+                "pinemu resend {} {flag} {}{state_dir}",
+                self.command, self.prefix
+            ),
+            command: self.command,
+            target,
+            prefix: self.prefix.clone(),
+            asked_posts_per_s: asked,
+            random_seed: random.then_some(self.random_seed),
+            started_at: std::time::SystemTime::now(),
         }
     }
 
@@ -290,149 +383,121 @@ impl Plan {
             (None, None, OrderArg::Random) => "until stopped".to_owned(),
             (None, None, OrderArg::Index) => "until the last, or stopped".to_owned(),
         };
+        let after = self
+            .resumed
+            .as_ref()
+            .map(|before| format!(", after {}", grouped(before.posts)));
         let source = self.database.name();
         format!(
-            "Posting {order} {rate}, {end}: {source} to {target} ({}).",
+            "Posting {order} {rate}, {end}{}: {source} to {target} ({}).",
+            after.unwrap_or_default(),
             self.prefix
         )
     }
 
-    async fn post(self, stop: &CancellationToken) -> Result<Exit, Failure> {
+    async fn post(
+        mut self,
+        state_dir: PathBuf,
+        origin: &Origin,
+        stop: &CancellationToken,
+    ) -> Result<Exit, Failure> {
+        let args = &self.args;
+        let quiet = args.output.quiet;
+        let form = Form {
+            format: args.format,
+            quiet,
+            state_dir: &state_dir,
+        };
         let options = self.pipeline_options();
-        let drain = CancellationToken::new();
-        let in_flight = match self.args.in_flight {
-            InFlight::Most(most) => most.into(),
-            InFlight::Auto if self.single() => AUTO_IN_FLIGHT_SINGLE,
-            InFlight::Auto => AUTO_IN_FLIGHT,
+        let Some(invoke_url) = args.target.invoke_url.clone() else {
+            return Err(Failure::new(Exit::Usage, "--invoke-url is needed"));
         };
-        let settings = delivery::Options {
-            in_flight,
-            retry_for: self.args.retry_for.0,
-        };
-        let http = self.http()?;
+        let http = sending::http(&args.target, &args.sending, invoke_url)?;
         let target = http.base().to_owned();
-        let delivery = Arc::new(Delivery::new(
-            self.sink.clone(),
-            http,
-            settings,
-            drain.clone(),
-        ));
+        let facts = self.facts(target.clone());
+        let delivery = sending::delivery(&args.sending, &self.sink);
+        let delivery = Arc::new(Delivery::new(self.sink.clone(), http, delivery));
         let read = self
             .database
             .clone()
             .read(self.source_options(options.count));
         let Some(posts) = stop.run_until_cancelled(read).await else {
             let ended = Ended::before_the_first_post();
-            self.report(&ended, &delivery, &Oddities::default(), target);
+            report::give(&facts, &ended, &delivery.attempts(), 0, form).await?;
             return Ok(Exit::Success);
         };
         let mut posts = posts?;
         stop.run_until_cancelled(delivery.look_for_targets()).await;
-        if !self.args.output.quiet {
+        if self.resumed.is_none()
+            && let Some(old) = checkpoint::retire(&state_dir)?
+            && !quiet
+        {
+            say(&format!(
+                "Starting anew; the checkpoint of the run before is kept as {}.",
+                old.display()
+            ));
+        }
+        let mut ledger = Ledger::of_run(state_dir.clone(), self.checkpoint(&target))?;
+        if !quiet {
             say(&self.announcement(&target));
         }
         info!(random_seed = self.random_seed, ?options, "Starting.");
         let progress = Progress::new(
-            if self.args.output.quiet {
-                crate::cli::When::Never
-            } else {
-                self.args.progress
-            },
+            if quiet { When::Never } else { args.progress },
             options.count,
         );
+        let schedule = self.schedule();
         let mut ended = pipeline::run(
             &mut posts,
-            self.schedule(),
+            schedule,
             &options,
             &delivery,
+            &mut ledger,
             stop,
-            &drain,
             &progress,
         )
         .await;
         drop(progress);
         let oddities = posts.oddities();
-        self.warn_of(&oddities);
-        let nothing = ended.books.posts.read + ended.returned == 0 && !ended.stopped;
-        if nothing && ended.failure.is_none() {
-            ended.failure = Some(self.no_rows(&oddities));
-        }
-        let exit = match &ended.failure {
-            Some(failure) => failure.exit,
-            None if ended.books.posts.delivered < ended.books.posts.read => Exit::SetAside,
-            None => Exit::Success,
-        };
-        self.report(&ended, &delivery, &oddities, target);
         drop(posts);
-        if let Some(demo) = self.demo {
-            demo.finish(
-                self.command,
-                &self.sink,
-                ended.books.posts.delivered,
-                self.args.output.quiet,
-            )
-            .await?;
+        ended.failure = Failure::graver(ended.failure, ledger.close().await.err());
+        self.warn_of(&oddities);
+        self.look_at_nothing(&mut ended, &oddities);
+        report::give(
+            &facts,
+            &ended,
+            &delivery.attempts(),
+            oddities.incomplete.count,
+            form,
+        )
+        .await?;
+        if ended.returned > 0 && !quiet {
+            say(&format!(
+                "To go on where this run ended: {}",
+                origin.again(self.command)
+            ));
         }
-        match ended.failure {
-            Some(failure) => Err(failure),
-            None => Ok(exit),
+        if let Some(demo) = self.demo.take() {
+            demo.finish(self.command, &self.sink, ended.books.posts.delivered, quiet)
+                .await?;
         }
+        let exit = report::exit(&ended);
+        ended.failure.map_or(Ok(exit), Err)
     }
 
-    /// Prints the summary.
-    fn report(&self, ended: &Ended, delivery: &Delivery, oddities: &Oddities, target: String) {
-        let attempts = delivery.attempts();
-        let elapsed = ended.elapsed;
-        let asked = match self.args.rate {
-            Rate::PerSecond(rate) => Some(rate),
-            Rate::Max => None,
-        };
-        let random = self.args.order == OrderArg::Random
-            || (asked.is_some() && self.args.arrivals == ArrivalsArg::Poisson);
-        let summary = Summary {
-            command: self.command,
-            target,
-            prefix: self.prefix.clone(),
-            outcome: match (&ended.failure, ended.stopped) {
-                (Some(_), _) => Outcome::Failed,
-                (None, true) => Outcome::Stopped,
-                (None, false) => Outcome::Completed,
-            },
-            error: ended.failure.as_ref().map(ToString::to_string),
-            posts: crate::summary::Posts {
-                counts: ended.books.posts,
-                returned: ended.returned,
-                incomplete: oddities.incomplete.count,
-            },
-            records: ended.books.records.into(),
-            requests: attempts.requests,
-            retries: attempts.retries,
-            throttled: attempts.throttled,
-            bytes_sent: attempts.bytes_sent,
-            latency_ms: (&attempts.latency).into(),
-            lateness_ms: ended.lateness.as_ref().map(Into::into),
-            elapsed_s: (elapsed.as_secs_f64() * 1000.0).round() / 1000.0,
-            posts_per_s: per_second(ended.books.posts.delivered, elapsed),
-            asked_posts_per_s: asked,
-            peak_rss_bytes: peak_rss_bytes(),
-            random_seed: random.then_some(self.random_seed),
-            started_at: humantime::format_rfc3339_seconds(self.started_at).to_string(),
-            version: env!("CARGO_PKG_VERSION"),
-            run: format!("{:016x}", rand::rng().next_u64()),
-        };
-        match self.args.format {
-            // A struct of numbers and strings always has a JSON form.
-            Format::Json => print(&format!(
-                "{}\n",
-                serde_json::to_string(&summary).unwrap_or_default()
-            )),
-            Format::Text if self.args.output.quiet => {}
-            Format::Text => print(&summary.to_string()),
+    /// A run that came to its end without a post: all done before, or nothing there.
+    fn look_at_nothing(&self, ended: &mut Ended, oddities: &Oddities) {
+        let nothing = ended.books.posts.read + ended.returned == 0 && !ended.stopped;
+        if !nothing || ended.failure.is_some() {
+        } else if self.resumed.is_none() {
+            ended.failure = Some(self.no_rows(oddities));
+        } else if !self.args.output.quiet {
+            say("Nothing is left to post.");
         }
     }
 
     /// Rows that are no posts are not hidden.
-    fn warn_of(&self, oddities: &Oddities) {
+    pub(super) fn warn_of(&self, oddities: &Oddities) {
         let tables = [
             &self.args.pin_table,
             &self.args.geo_table,
@@ -464,7 +529,7 @@ impl Plan {
         }
     }
 
-    fn no_rows(&self, oddities: &Oddities) -> Failure {
+    pub(super) fn no_rows(&self, oddities: &Oddities) -> Failure {
         let name = self.database.name();
         let what = if oddities.incomplete.count > 0 {
             format!("none of the keys in {name} has a row in all three tables")
@@ -474,65 +539,6 @@ impl Plan {
             format!("{name} holds no rows to post; pinemu seed makes some")
         };
         Failure::new(Exit::NoRows, what)
-    }
-
-    /// Prints requests as they would go out, one after the other.
-    async fn dry_run(self, stop: &CancellationToken) -> Result<Exit, Failure> {
-        let count = self.args.count.map_or(DRY_RUN_POSTS, |count| count.0);
-        let headers = self.headers()?;
-        let headers = headers
-            .iter()
-            .flat_map(|header| [header.name(), ": ***\n"])
-            .collect::<Vec<_>>()
-            .concat();
-        let read = self.database.clone().read(self.source_options(Some(count)));
-        let Some(posts) = stop.run_until_cancelled(read).await else {
-            return Ok(Exit::Success);
-        };
-        let mut posts = posts?;
-        let base = self
-            .args
-            .invoke_url
-            .as_ref()
-            .map_or_else(|| "INVOKE-URL".to_owned(), ToString::to_string);
-        let limit = usize::try_from(self.args.batch_size.0).unwrap_or(usize::MAX);
-        let limit = self.sink.request_limit().unwrap_or(limit).min(limit);
-        let mut left = usize::try_from(count).unwrap_or(usize::MAX);
-        let mut shown = false;
-        while left > 0
-            && let Some(Some(chunk)) = stop.run_until_cancelled(posts.next()).await
-        {
-            let chunk = chunk?;
-            let chunk = &chunk[..chunk.len().min(left)];
-            left -= chunk.len();
-            for batch in chunk.chunks(limit) {
-                for kind in Kind::ALL {
-                    let entries: Vec<Entry> = batch
-                        .iter()
-                        .map(|post| Entry {
-                            key: post.key,
-                            record: post.records[kind].clone(),
-                        })
-                        .collect();
-                    let request = self.sink.request(kind, &entries);
-                    print(&format!(
-                        "{} {base}{}\nContent-Type: {}\nAccept: {}\n{headers}\n{}\n\n",
-                        request.method.as_str(),
-                        request.path,
-                        request.content_type,
-                        request.accept,
-                        String::from_utf8_lossy(&request.body)
-                    ));
-                    shown = true;
-                }
-            }
-        }
-        let oddities = posts.oddities();
-        self.warn_of(&oddities);
-        if !shown && !stop.is_cancelled() {
-            return Err(self.no_rows(&oddities));
-        }
-        Ok(Exit::Success)
     }
 }
 

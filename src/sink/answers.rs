@@ -1,5 +1,7 @@
 //! Every answer that a proxy, a gateway or Kinesis is known to give, as it is sent, with what it means for each record.
 
+#![expect(clippy::too_many_lines, reason = "tables of cases are long")]
+
 use bytes::Bytes;
 
 use super::{

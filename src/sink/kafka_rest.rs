@@ -49,6 +49,14 @@ impl KafkaRest {
         &self.topics[kind]
     }
 
+    pub(crate) fn path(&self, kind: Kind) -> &str {
+        &self.paths[kind]
+    }
+
+    pub(crate) fn key(&self, key: Key) -> Option<String> {
+        (self.record_key == RecordKey::Index).then(|| key.to_string())
+    }
+
     pub(crate) fn request(&self, kind: Kind, entries: &[Entry]) -> Request {
         let size: usize = entries
             .iter()

@@ -108,6 +108,10 @@ impl KinesisGateway {
         &self.streams[kind]
     }
 
+    pub(crate) fn path(&self, kind: Kind) -> &str {
+        &self.paths[kind]
+    }
+
     pub(crate) fn request_limit(&self) -> usize {
         match self.endpoint {
             Endpoint::Record => 1,
@@ -158,7 +162,7 @@ impl KinesisGateway {
         }
     }
 
-    fn partition_key(&self, kind: Kind, key: Key) -> Cow<'_, str> {
+    pub(crate) fn partition_key(&self, kind: Kind, key: Key) -> Cow<'_, str> {
         match &self.partition_key {
             PartitionKey::Index => key.to_string().into(),
             PartitionKey::Kind => kind.as_str().into(),

@@ -7,7 +7,7 @@ use tokio::{sync::mpsc, task::JoinSet};
 use super::{Chunk, Oddities, Options, Reader, Rows, lock};
 use crate::{
     failure::Failure,
-    post::{Key, Kind, PerKind, Post, Record},
+    post::{Cursor, Key, Kind, PerKind, Post, Record},
 };
 
 /// Posts that are handed on together.
@@ -47,7 +47,8 @@ pub(super) async fn read(
             [Some(pin), Some(geo), Some(user)] => {
                 chunk.push(Post {
                     key,
-                    records: PerKind::from([pin, geo, user]),
+                    records: PerKind::from([Some(pin), Some(geo), Some(user)]),
+                    cursor: Cursor::Index { after: key },
                 });
                 if chunk.len() == CHUNK {
                     let full = std::mem::replace(&mut chunk, Vec::with_capacity(CHUNK));

@@ -207,7 +207,7 @@ impl Reader {
         options: &Options,
         pages: &mpsc::Sender<Result<Rows, Failure>>,
     ) -> Result<(), Failure> {
-        let mut after = None;
+        let mut after = options.after_key();
         let mut limit = FIRST_PAGE;
         loop {
             let condition = self.table.condition(after, options);
@@ -245,7 +245,7 @@ impl Reader {
         options: &Options,
         pages: &mpsc::Sender<Result<Rows, Failure>>,
     ) -> Result<(), Failure> {
-        let mut after = None;
+        let mut after = options.after_key();
         let mut patience = Patience::new(self.retry_for);
         loop {
             let condition = self.table.condition(after, options);

@@ -13,7 +13,7 @@ use super::{Chunk, Oddities, Options, Reader, lock, quoted};
 use crate::{
     failure::Failure,
     permutation::Permutation,
-    post::{Key, Kind, PerKind, Post, Record},
+    post::{Cursor, Key, Kind, PerKind, Post, Record},
 };
 
 /// Keys that are looked up at a time. MariaDB turns a list of 1,000 into a table of its own, which costs more.
@@ -46,13 +46,26 @@ pub(super) async fn read(
         }
     }
     let mut empty = 0;
-    for pass in 0.. {
-        let Some((low, high)) = bounds(&mut readers, options).await? else {
-            return Ok(());
+    let (mut pass, mut resumed) = match options.after {
+        Some(Cursor::Random {
+            pass,
+            low,
+            high,
+            next,
+        }) => (pass, Some((low, high, next))),
+        _ => (0, None),
+    };
+    loop {
+        // What is left of a pass may hold no post although the next one does.
+        let mut posted = resumed.is_some();
+        let (low, high, mut position) = match resumed.take() {
+            Some(place) => place,
+            None => match bounds(&mut readers, options).await? {
+                Some((low, high)) => (low, high, 0),
+                None => return Ok(()),
+            },
         };
         let order = Permutation::new((high.0 - low.0).unsigned_abs() + 1, random_seed, pass);
-        let mut posted = false;
-        let mut position = 0;
         let mut window = options.count.map_or(FIRST_WINDOW, |count| {
             usize::try_from(count)
                 .unwrap_or(WINDOW)
@@ -61,12 +74,23 @@ pub(super) async fn read(
         while position < order.len() {
             let end = order.len().min(position + window as u128);
             // The offset is below the width of the range, so the sum is a key again.
-            let keys: Vec<Key> = (position..end)
-                .map(|position| Key(low.0.wrapping_add_unsigned(order.at(position))))
-                .collect();
+            let place = |position| {
+                let key = Key(low.0.wrapping_add_unsigned(order.at(position)));
+                let next = position + 1;
+                (
+                    key,
+                    Cursor::Random {
+                        pass,
+                        low,
+                        high,
+                        next,
+                    },
+                )
+            };
+            let places: Vec<(Key, Cursor)> = (position..end).map(place).collect();
             // What a later pass meets has been counted in the first.
             let counted = (pass == 0).then_some(oddities);
-            let posts = look_up(&mut readers, &keys, counted).await?;
+            let posts = look_up(&mut readers, &places, counted).await?;
             posted |= !posts.is_empty();
             empty = if posts.is_empty() { empty + 1 } else { 0 };
             if empty == EMPTY_WINDOWS {
@@ -88,8 +112,8 @@ pub(super) async fn read(
         if !posted {
             return Ok(());
         }
+        pass += 1;
     }
-    Ok(())
 }
 
 /// The lowest and the highest key of all three tables together.
@@ -108,28 +132,29 @@ async fn bounds(
     Ok(range)
 }
 
-/// The posts of `keys`, in their order.
+/// The posts at `places`, in their order.
 async fn look_up(
     readers: &mut PerKind<Reader>,
-    keys: &[Key],
+    places: &[(Key, Cursor)],
     oddities: Option<&Arc<Mutex<Oddities>>>,
 ) -> Result<Chunk, Failure> {
-    let list = keys
+    let list = places
         .iter()
-        .map(Key::to_string)
+        .map(|(key, _)| key.to_string())
         .collect::<Vec<_>>()
         .join(",");
     let [pin, geo, user] = readers
         .each_mut()
         .map(|reader| find(reader, &list, oddities));
     let (mut pin, mut geo, mut user) = tokio::try_join!(pin, geo, user)?;
-    let mut posts = Vec::with_capacity(keys.len());
-    for key in keys {
+    let mut posts = Vec::with_capacity(places.len());
+    for (key, cursor) in places {
         match (pin.remove(key), geo.remove(key), user.remove(key)) {
             (Some(pin), Some(geo), Some(user)) => {
                 posts.push(Post {
                     key: *key,
-                    records: PerKind::from([pin, geo, user]),
+                    records: PerKind::from([Some(pin), Some(geo), Some(user)]),
+                    cursor: *cursor,
                 });
             }
             (None, None, None) => {}

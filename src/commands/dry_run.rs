@@ -1,0 +1,72 @@
+//! `--dry-run`: the requests as they would go out, one after the other. Connects to the source only.
+
+use tokio_util::sync::CancellationToken;
+
+use super::{post::Plan, sending};
+use crate::{
+    failure::{Exit, Failure},
+    post::{Kind, Post},
+    sink::{Entry, Sink},
+    telemetry::print,
+};
+
+/// Posts that are shown unless `-n` says otherwise.
+const POSTS: u64 = 3;
+
+pub(super) async fn run(plan: &Plan, stop: &CancellationToken) -> Result<Exit, Failure> {
+    let invoke_url = plan.args.target.invoke_url.as_ref();
+    let base = invoke_url.map_or_else(|| "INVOKE-URL".to_owned(), ToString::to_string);
+    let headers = sending::headers(&plan.args.target, invoke_url)?;
+    let headers: String = headers
+        .iter()
+        .flat_map(|header| [header.name(), ": ***\n"])
+        .collect();
+    let count = plan.args.count.map_or(POSTS, |count| count.0);
+    let read = plan.database.clone().read(plan.source_options(Some(count)));
+    let Some(posts) = stop.run_until_cancelled(read).await else {
+        return Ok(Exit::Success);
+    };
+    let mut posts = posts?;
+    let limit = sending::batch_limits(&plan.args.sending, &plan.sink).posts;
+    let mut left = usize::try_from(count).unwrap_or(usize::MAX);
+    let mut shown = false;
+    while left > 0
+        && let Some(Some(chunk)) = stop.run_until_cancelled(posts.next()).await
+    {
+        let chunk = chunk?;
+        let chunk = &chunk[..chunk.len().min(left)];
+        left -= chunk.len();
+        for batch in chunk.chunks(limit) {
+            show(&plan.sink, &base, &headers, batch);
+            shown = true;
+        }
+    }
+    let oddities = posts.oddities();
+    plan.warn_of(&oddities);
+    if shown || stop.is_cancelled() {
+        Ok(Exit::Success)
+    } else {
+        Err(plan.no_rows(&oddities))
+    }
+}
+
+fn show(sink: &Sink, base: &str, headers: &str, batch: &[Post]) {
+    for kind in Kind::ALL {
+        let entry = |post: &Post| {
+            Some(Entry {
+                key: post.key,
+                record: post.records[kind].clone()?,
+            })
+        };
+        let entries: Vec<Entry> = batch.iter().filter_map(entry).collect();
+        let request = sink.request(kind, &entries);
+        print(&format!(
+            "{} {base}{}\nContent-Type: {}\nAccept: {}\n{headers}\n{}\n\n",
+            request.method.as_str(),
+            request.path,
+            request.content_type,
+            request.accept,
+            String::from_utf8_lossy(&request.body)
+        ));
+    }
+}
