@@ -228,7 +228,13 @@ pub(crate) struct PostArgs {
     pub(crate) random_seed: Option<u64>,
 
     /// Stop after so many posts (10k and 1M are understood)
-    #[arg(short = 'n', long, value_name = "N", help_heading = "Which posts")]
+    #[arg(
+        short = 'n',
+        long,
+        value_name = "N",
+        allow_negative_numbers = true,
+        help_heading = "Which posts"
+    )]
     pub(crate) count: Option<Count>,
 
     /// Stop when the next post would be due after this time
@@ -258,6 +264,7 @@ pub(crate) struct PostArgs {
         long,
         value_name = "RATE",
         default_value = "2/s",
+        allow_negative_numbers = true,
         help_heading = "Pace"
     )]
     pub(crate) rate: Rate,

@@ -9,6 +9,7 @@ use std::{
 
 use clap::{
     Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches,
+    builder::BoolishValueParser,
     error::{ContextKind, ContextValue, ErrorKind},
     parser::ValueSource,
 };
@@ -203,6 +204,11 @@ fn layered(root: Command, file: &BTreeMap<String, Vec<String>>) -> Command {
             command.mut_args(|arg| match arg.get_long().map(str::to_owned) {
                 Some(long) if long != "help" => {
                     let arg = arg.env(variable(&long)).hide_env(true);
+                    // Variables say 1 or yes as often as true.
+                    let arg = match arg.get_action() {
+                        ArgAction::SetTrue => arg.value_parser(BoolishValueParser::new()),
+                        _ => arg,
+                    };
                     match file.get(&long) {
                         Some(words) => arg.default_values(words.clone()),
                         None => arg,
@@ -423,18 +429,16 @@ pub(crate) fn secret(
     file: Option<&PathBuf>,
     variable: &str,
 ) -> Result<Option<SecretString>, Failure> {
-    match file {
-        Some(path) => {
-            let text = fs::read_to_string(path).or_exit(Exit::Configuration, || {
-                format!("cannot read the secret in {}", path.display())
-            })?;
-            let text = text.strip_suffix('\n').unwrap_or(&text);
-            Ok(Some(SecretString::from(
-                text.strip_suffix('\r').unwrap_or(text),
-            )))
-        }
-        None => Ok(env::var(variable).ok().map(SecretString::from)),
-    }
+    let Some(path) = file else {
+        let given = env::var(variable).ok().filter(|value| !value.is_empty());
+        return Ok(given.map(SecretString::from));
+    };
+    let text = fs::read_to_string(path).or_exit(Exit::Configuration, || {
+        format!("cannot read the secret in {}", path.display())
+    })?;
+    let text = text.strip_suffix('\n').unwrap_or(&text);
+    let text = text.strip_suffix('\r').unwrap_or(text);
+    Ok(Some(SecretString::from(text)))
 }
 
 #[cfg(test)]

@@ -13,8 +13,8 @@ use percent_encoding::percent_decode_str;
 use reqwest::{
     Certificate, Client,
     header::{
-        ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION,
-        RETRY_AFTER,
+        ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName,
+        HeaderValue, LOCATION, RETRY_AFTER, TRANSFER_ENCODING,
     },
     redirect::Policy,
 };
@@ -106,6 +106,15 @@ impl fmt::Debug for InvokeUrl {
     }
 }
 
+/// Headers that follow from the request; another value would do nothing or break it.
+const OURS: [HeaderName; 5] = [
+    ACCEPT,
+    CONTENT_TYPE,
+    CONTENT_LENGTH,
+    HOST,
+    TRANSFER_ENCODING,
+];
+
 /// A header that every request carries.
 #[derive(Debug, Clone)]
 pub(crate) struct Header {
@@ -143,6 +152,9 @@ impl FromStr for Header {
             .ok_or("a header is written 'Name: value'")?;
         let name = HeaderName::from_str(name.trim())
             .map_err(|_| "the part before the colon is no header name".to_owned())?;
+        if OURS.contains(&name) {
+            return Err(format!("{name} is set by pinemu itself"));
+        }
         let mut value = HeaderValue::from_str(value.trim())
             .map_err(|_| "the value holds characters that no header may hold".to_owned())?;
         // Whatever a user adds may be a credential.
@@ -369,6 +381,7 @@ mod tests {
     fn a_header_hides_its_value() {
         let header: Header = "Authorization: Bearer s3cret".parse().unwrap();
         assert!(!format!("{header:?}").contains("s3cret"));
+        assert!("content-type: text/plain".parse::<Header>().is_err());
         assert!("no colon".parse::<Header>().is_err());
         assert!("bad name: x".parse::<Header>().is_err());
         assert!("a: b\nc".parse::<Header>().is_err());

@@ -2,11 +2,12 @@
 //! goes.
 
 use std::{
+    fmt::Write,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle, TermLike};
 
 use crate::cli::When;
 
@@ -33,11 +34,16 @@ impl Progress {
         };
         let bar = ProgressBar::with_draw_target(total, target);
         let template = match total {
-            Some(_) => "{bar:20} {human_pos}/{human_len} posts  {per_sec:.1}  {wide_msg}",
-            None => "{spinner} {human_pos} posts  {per_sec:.1}  {wide_msg}",
+            Some(_) => "{bar:20} {human_pos}/{human_len} posts  {rate}  {wide_msg}",
+            None => "{spinner} {human_pos} posts  {rate}  {wide_msg}",
         };
         if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style);
+            bar.set_style(
+                style.with_key("rate", |state: &ProgressState, out: &mut dyn Write| {
+                    // A bar that cannot be drawn is no reason to stop.
+                    let _ = write!(out, "{:.1}/s", state.per_sec());
+                }),
+            );
         }
         // Seen even if the run is over before the first tick.
         bar.tick();

@@ -204,7 +204,7 @@ impl fmt::Display for Summary {
         writeln!(f, "{:10}{}", "prefix", self.prefix)?;
         writeln!(
             f,
-            "{:10}{:>14}{:>14}{:>14}{:>14}",
+            "{:10}{:>12}{:>12}{:>12}{:>12}",
             "", "read", "delivered", "rejected", "unproven"
         )?;
         let records = &self.records;
@@ -224,7 +224,7 @@ impl fmt::Display for Summary {
             .map(grouped);
             writeln!(
                 f,
-                "{name:10}{read:>14}{delivered:>14}{rejected:>14}{unproven:>14}"
+                "{name:10}{read:>12}{delivered:>12}{rejected:>12}{unproven:>12}"
             )?;
         }
         if self.posts.returned > 0 {
@@ -265,7 +265,7 @@ impl fmt::Display for Summary {
             writeln!(f, "{:10}{} at its peak", "memory", bytes(memory))?;
         }
         if let Some(seed) = self.random_seed {
-            writeln!(f, "{:10}--random-seed {seed} posts the same again", "seed")?;
+            writeln!(f, "{:10}{seed} (--random-seed)", "seed")?;
         }
         Ok(())
     }

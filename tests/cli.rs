@@ -137,8 +137,12 @@ fn a_flag_wins_over_a_variable_a_variable_over_the_file_and_the_file_over_the_de
     assert_eq!(setting(&run("", &[]), "rate").0, "\"2/s\"");
     assert_eq!(setting(&run("", &[]), "topic-prefix").0, "(not set)");
 
-    let printed = run("--config c.toml", &[("PINEMU_DEMO", "true")]);
-    assert_eq!(setting(&printed, "demo"), ("\"true\"", "PINEMU_DEMO"));
+    for yes in ["true", "1", "yes"] {
+        let printed = run("--config c.toml", &[("PINEMU_DEMO", yes)]);
+        let shown = format!("\"{yes}\"");
+        assert_eq!(setting(&printed, "demo"), (&*shown, "PINEMU_DEMO"));
+    }
+    let printed = run("--config c.toml", &[]);
     assert_eq!(setting(&printed, "quiet"), ("\"true\"", "c.toml"));
     assert_eq!(
         setting(&printed, "header"),
