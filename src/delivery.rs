@@ -65,6 +65,7 @@ pub(crate) struct Failed {
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) posts: Vec<Post>,
+    /// Those of one post stand together, in the order of the posts.
     pub(crate) failed: Vec<Failed>,
     /// What ends the run.
     pub(crate) failure: Option<Failure>,
@@ -102,6 +103,11 @@ pub(crate) struct Delivery {
 struct Health {
     /// When it last acknowledged or rejected a record of each kind.
     last_answer: PerKind<Option<Instant>>,
+    /// Since when it is asked and settles nothing. Of the target, not of a record: while one request at a time probes, it
+    /// can be long until the same record is sent again.
+    silent_since: Option<Instant>,
+    /// Since when each answer for a kind refuses everything.
+    refused_since: PerKind<Option<Instant>>,
     trouble_told: Option<Instant>,
     /// Topics or streams that the target said it does not have.
     missing: PerKind<bool>,
@@ -186,6 +192,7 @@ impl Delivery {
             failed.extend(settled);
             failure = Failure::graver(failure, stop);
         }
+        failed.sort_unstable_by_key(|failed| (failed.post, failed.kind as usize));
         Outcome {
             posts,
             failed,
@@ -348,6 +355,7 @@ impl Delivery {
         if again.len() + halve.len() < sent {
             self.note_answer(kind);
         }
+        let refused_since = self.note_refusal(kind, stop.as_ref().map(|_| attempt.started));
         for half in halve.chunks(halve.len().div_ceil(2).max(1)).rev() {
             parcels.push(Parcel {
                 posts: half.to_vec(),
@@ -362,13 +370,9 @@ impl Delivery {
             return Ok(Duration::ZERO);
         }
         parcel.posts = again;
-        if stop.is_none() {
-            parcel.refused_since = None;
-        }
-        if let Some((exit, reason)) = stop {
-            let refused_since = *parcel.refused_since.get_or_insert(attempt.started);
+        if let Some(((exit, reason), since)) = stop.zip(refused_since) {
             let doubt = DOUBT.min(self.options.retry_for);
-            if lock(&self.health).last_answer[kind].is_none() || refused_since.elapsed() >= doubt {
+            if lock(&self.health).last_answer[kind].is_none() || since.elapsed() >= doubt {
                 let (base, target) = (self.http.base(), self.sink.target(kind));
                 parcels.push(parcel);
                 return Err(Failure::new(
@@ -377,11 +381,16 @@ impl Delivery {
                 ));
             }
         }
+        if parcel.posts.len() == sent {
+            self.note_silence(attempt.started);
+        }
+        if let Some(failure) = self.down_failure(kind, since, &reason) {
+            parcels.push(parcel);
+            return Err(failure);
+        }
         if since.elapsed() >= self.options.retry_for {
-            if let Some(failure) = self.down_failure(kind, since, &reason) {
-                parcels.push(parcel);
-                return Err(failure);
-            }
+            // Nobody may be left who asks.
+            lock(&self.health).silent_since = None;
             let unproven = |post| failed(post, Fate::Unproven(reason.clone()));
             settled.extend(parcel.posts.into_iter().map(unproven));
             return Ok(Duration::ZERO);
@@ -401,7 +410,24 @@ impl Delivery {
 
     /// The target settled a record for good, so it is there and works.
     fn note_answer(&self, kind: Kind) {
-        lock(&self.health).last_answer[kind] = Some(Instant::now());
+        let mut health = lock(&self.health);
+        health.last_answer[kind] = Some(Instant::now());
+        health.silent_since = None;
+    }
+
+    /// A request that was sent at `started` settled nothing.
+    fn note_silence(&self, started: Instant) {
+        let mut health = lock(&self.health);
+        let last = health.last_answer.iter().filter_map(|(_, last)| *last);
+        let since = last.fold(started, Instant::max);
+        health.silent_since.get_or_insert(since);
+    }
+
+    /// An answer refused everything if its request, sent at `refused`, is given. Since when all answers do.
+    fn note_refusal(&self, kind: Kind, refused: Option<Instant>) -> Option<Instant> {
+        let since = &mut lock(&self.health).refused_since[kind];
+        *since = refused.map(|refused| since.unwrap_or(refused));
+        *since
     }
 
     /// Tells of trouble once, not once a request.
@@ -418,8 +444,8 @@ impl Delivery {
         }
     }
 
-    /// What ends the run if the target settled nothing since `since`, or never had the topic or stream; none if it settled
-    /// other records.
+    /// What ends the run if the target settled nothing for too long, or never had the topic or stream; none if it settles
+    /// other records. `since`: when the records at hand were first sent.
     fn down_failure(&self, kind: Kind, since: Instant, reason: &Reason) -> Option<Failure> {
         let health = lock(&self.health);
         let missing = health.missing[kind] && health.last_answer[kind].is_none();
@@ -427,9 +453,18 @@ impl Delivery {
             .last_answer
             .iter()
             .any(|(_, last)| last.is_some_and(|last| last > since));
-        if works && !missing {
+        let too_long = |since: Instant| since.elapsed() >= self.options.retry_for;
+        let down = if too_long(since) {
+            missing || !works
+        } else {
+            health.silent_since.is_some_and(too_long)
+        };
+        if !down {
             return None;
         }
+        let since = health
+            .silent_since
+            .map_or(since, |silent| silent.min(since));
         let (base, target, noun) = (self.http.base(), self.sink.target(kind), self.sink.noun());
         let waited = humantime::format_duration(Duration::from_secs(since.elapsed().as_secs()));
         Some(if missing {
@@ -455,8 +490,6 @@ struct Parcel {
     attempts: u32,
     /// When its records were first sent.
     since: Option<Instant>,
-    /// Since when the target refuses everything.
-    refused_since: Option<Instant>,
 }
 
 impl Parcel {
@@ -466,7 +499,6 @@ impl Parcel {
             backoff: Backoff::default(),
             attempts: 0,
             since: None,
-            refused_since: None,
         }
     }
 }
