@@ -1,6 +1,10 @@
 //! The one loop over attempts: a batch until the fate of every record is settled.
 
 mod gate;
+#[cfg(test)]
+pub(crate) mod target;
+#[cfg(test)]
+mod tests;
 
 use std::{
     sync::{Mutex, PoisonError},

@@ -1,5 +1,8 @@
 //! The only file that names reqwest: requests out, whole answers in. Decides nothing about them.
 
+#[cfg(test)]
+pub(crate) mod script;
+
 use std::{
     error::Error,
     fmt,
@@ -177,8 +180,16 @@ pub(crate) struct Options {
 /// A target, over kept connections.
 #[derive(Debug)]
 pub(crate) struct Http {
-    client: Client,
+    wire: Wire,
     base: String,
+}
+
+#[derive(Debug)]
+enum Wire {
+    Connections(Client),
+    /// What a test has the target say.
+    #[cfg(test)]
+    Script(script::Script),
 }
 
 /// Why there was no whole answer. Whether the target took the records is not known. Holds no secret.
@@ -225,7 +236,7 @@ impl Http {
             .build()
             .or_exit(Exit::Configuration, || "cannot set up the HTTP client")?;
         Ok(Self {
-            client,
+            wire: Wire::Connections(client),
             base: options.invoke_url.base(),
         })
     }
@@ -237,13 +248,20 @@ impl Http {
 
     /// One attempt. Safe to cancel: then nothing is known of what the target did.
     pub(crate) async fn send(&self, request: &Request) -> Result<Answer, NoAnswer> {
+        match &self.wire {
+            Wire::Connections(client) => self.send_over(client, request).await,
+            #[cfg(test)]
+            Wire::Script(script) => script.answer(request).await,
+        }
+    }
+
+    async fn send_over(&self, client: &Client, request: &Request) -> Result<Answer, NoAnswer> {
         let method = match request.method {
             Method::Get => reqwest::Method::GET,
             Method::Post => reqwest::Method::POST,
             Method::Put => reqwest::Method::PUT,
         };
-        let mut builder = self
-            .client
+        let mut builder = client
             .request(method, format!("{}{}", self.base, request.path))
             .header(ACCEPT, request.accept);
         if request.method != Method::Get {
