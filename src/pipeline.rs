@@ -1,6 +1,9 @@
 //! The one loop over batches: takes posts when they are due, collects them into batches, hands those to delivery, and
 //! enters what is settled into the books, in source order.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::VecDeque,
     sync::Arc,
@@ -69,6 +72,8 @@ pub(crate) struct Ended {
     /// Entering the batch minus due, in microseconds; none if nothing was due at a time.
     pub(crate) lateness: Option<Histogram<u64>>,
     pub(crate) elapsed: Duration,
+    /// The source has no more posts.
+    pub(crate) exhausted: bool,
     /// Told to stop before its end.
     pub(crate) stopped: bool,
     pub(crate) failure: Option<Failure>,
@@ -82,6 +87,7 @@ impl Ended {
             returned: 0,
             lateness: None,
             elapsed: Duration::ZERO,
+            exhausted: false,
             stopped: true,
             failure: None,
         }
@@ -128,6 +134,7 @@ pub(crate) async fn run(
         returned: run.returned,
         lateness: run.schedule.is_paced().then_some(run.lateness),
         elapsed: run.start.elapsed(),
+        exhausted: !run.source_open && run.waiting.is_empty(),
         stopped,
         failure: run.failure,
     }
@@ -176,6 +183,8 @@ impl Run<'_> {
     /// Goes on until all is settled (false) or the run is told to stop or has failed (true).
     async fn until_told(&mut self, posts: &mut Posts, stop: &CancellationToken) -> bool {
         loop {
+            // Before the posts are looked at: an end that comes meanwhile is then still ahead, and wakes us.
+            let looked_at = self.start.elapsed();
             let blocked = self.take();
             let ended = matches!(blocked, Blocked::End);
             let full = matches!(blocked, Blocked::BatchFull);
@@ -188,7 +197,7 @@ impl Run<'_> {
             if ended && self.window.is_empty() && self.batch.posts.is_empty() {
                 return false;
             }
-            let wake = self.wake_at(&blocked);
+            let wake = self.wake_at(&blocked, looked_at);
             let wants_posts = matches!(blocked, Blocked::NoPost);
             tokio::select! {
                 biased;
@@ -221,12 +230,15 @@ impl Run<'_> {
             let over = self
                 .options
                 .duration
-                .is_some_and(|duration| !self.schedule.is_paced() && now >= duration);
-            if over || self.options.count.is_some_and(|count| self.taken >= count) {
+                .is_some_and(|duration| now >= duration);
+            if over && !self.schedule.is_paced()
+                || self.options.count.is_some_and(|count| self.taken >= count)
+            {
                 return Blocked::End;
             }
             let Some(post) = self.waiting.front() else {
-                return if self.source_open {
+                // A source that is late does not make a run longer.
+                return if self.source_open && !over {
                     Blocked::NoPost
                 } else {
                     Blocked::End
@@ -268,17 +280,17 @@ impl Run<'_> {
     }
 
     /// When to look again although nothing has happened, from the start of the run.
-    fn wake_at(&self, blocked: &Blocked) -> Option<Duration> {
+    fn wake_at(&self, blocked: &Blocked, looked_at: Duration) -> Option<Duration> {
         let due = match blocked {
             Blocked::NotDue(due) => Some(*due),
             _ => None,
         };
         let linger = self.batch.leaves_at().filter(|_| self.window.is_open());
-        // With nothing due at a time, only the clock ends a run that waits for the target.
+        // Only the clock ends a run that waits for the target or for the source.
         let end = self
             .options
             .duration
-            .filter(|duration| !self.schedule.is_paced() && *duration > self.start.elapsed());
+            .filter(|duration| *duration > looked_at);
         [due, linger, end].into_iter().flatten().min()
     }
 
@@ -393,6 +405,8 @@ impl Run<'_> {
         let end = Instant::now() + grace;
         while !self.window.is_empty() {
             tokio::select! {
+                // What has settled counts, however short the grace is.
+                biased;
                 settled = self.window.next() => self.commit(settled).await,
                 () = sleep_until(end) => break,
             }

@@ -487,7 +487,8 @@ impl Plan {
 
     /// A run that came to its end without a post: all done before, or nothing there.
     fn look_at_nothing(&self, ended: &mut Ended, oddities: &Oddities) {
-        let nothing = ended.books.posts.read + ended.returned == 0 && !ended.stopped;
+        // A run that ended before the first post was read knows nothing of what there is.
+        let nothing = ended.books.posts.read + ended.returned == 0 && ended.exhausted;
         if !nothing || ended.failure.is_some() {
         } else if self.resumed.is_none() {
             ended.failure = Some(self.no_rows(oddities));
