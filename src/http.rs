@@ -293,7 +293,7 @@ impl Http {
 }
 
 /// A `Retry-After`: seconds, or a date (RFC 9110, section 10.2.3).
-fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
+pub(crate) fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
     match value.parse() {
         Ok(seconds) => Some(Duration::from_secs(seconds)),
         Err(_) => httpdate::parse_http_date(value)

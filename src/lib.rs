@@ -24,6 +24,8 @@ mod commands;
 mod config;
 mod delivery;
 mod failure;
+#[cfg(test)]
+mod foreign;
 mod http;
 mod limiter;
 mod pace;

@@ -2,6 +2,7 @@
 
 mod dialects;
 mod faults;
+mod foreign;
 mod record_faults;
 mod streams;
 
