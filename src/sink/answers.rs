@@ -246,6 +246,18 @@ fn strimzi_answers_200_with_errors_of_its_own_shape() {
             (
                 200,
                 "",
+                r#"{"offsets":[{"error_code":500,"message":"The request included a message larger than the max message size the server will accept."},{"partition":0,"offset":5}]}"#,
+                "XA",
+            ),
+            (
+                200,
+                "",
+                r#"{"offsets":[{"error_code":500,"message":"The message is 1100038 bytes when serialized which is larger than 1048576, which is the value of the max.request.size configuration."}]}"#,
+                "X",
+            ),
+            (
+                200,
+                "",
                 r#"{"offsets":[{"error_code":404,"message":"Topic p.pin not present in metadata after 60000 ms."}]}"#,
                 "S",
             ),

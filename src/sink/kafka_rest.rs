@@ -182,11 +182,20 @@ fn verdict(offset: &Receipt<'_>, status: u16) -> Verdict {
         {
             Verdict::Retry(reason)
         }
+        // Strimzi codes this as it codes what passes.
+        500 if is_too_large(said) => Verdict::Reject(reason),
         // Permanent: Confluent's, Karapace's, then Kafka's own: message too large, invalid record.
         50002 | 1 | 10 | 18 | 87 => Verdict::Reject(reason),
         // 50003, 2, 500, Kafka's retriable codes; and a code nobody knows is no proof of a refusal.
         _ => Verdict::Retry(reason),
     }
+}
+
+/// Whether the text is that of Kafka's `RecordTooLargeException`, of the broker's or of the producer's. The record will be as
+/// large next time.
+fn is_too_large(said: &str) -> bool {
+    said.contains("message larger than the max message size")
+        || said.contains("bytes when serialized which is larger than")
 }
 
 /// Redpanda answers one entry for each partition, not for each record. None: all are acknowledged.
