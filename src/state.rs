@@ -45,7 +45,7 @@ fn dir_below(
 }
 
 /// Makes the directory, and those above it, for the user alone. One that is there keeps its mode.
-fn create_dir(dir: &Path) -> Result<(), Failure> {
+pub(crate) fn create_dir(dir: &Path) -> Result<(), Failure> {
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)

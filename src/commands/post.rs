@@ -17,7 +17,7 @@ use crate::{
         ArrivalsArg, BatchArgs, EndpointArg, IfRunning, OrderArg, PostArgs, RecordKeyArg,
         StreamArgs, When,
     },
-    config::{Origin, secret},
+    config::{Origin, secret, shell_quoted},
     delivery::Delivery,
     failure::{Exit, Failure},
     pace::{Arrivals, Rate, Schedule},
@@ -345,17 +345,21 @@ impl Plan {
             Sink::KinesisGateway(_) => "--stream-prefix",
         };
         let state_dir = match &self.args.state.state_dir {
-            Some(dir) => format!(" --state-dir {}", dir.display()),
+            Some(dir) => format!(" --state-dir {}", shell_quoted(&dir.to_string_lossy())),
             None if self.args.demo => format!(
                 " --state-dir {}",
-                demo::state_dir(&format!("{}-{}", self.command, self.prefix)).display()
+                shell_quoted(
+                    &demo::state_dir(&format!("{}-{}", self.command, self.prefix))
+                        .to_string_lossy()
+                )
             ),
             None => String::new(),
         };
         Facts {
             resend: format!(
                 "pinemu resend {} {flag} {}{state_dir}",
-                self.command, self.prefix
+                self.command,
+                shell_quoted(&self.prefix)
             ),
             command: self.command,
             target,

@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     cli::{ResendArgs, When},
+    config::shell_quoted,
     delivery::{Attempts, Delivery},
     failure::{Exit, Failure},
     http::InvokeUrl,
@@ -116,12 +117,42 @@ impl Route {
         }
     }
 
+    /// The command whose runs have this route.
+    fn command(&self) -> &'static str {
+        match &self.form {
+            Form::Kafka { .. } => "batch",
+            Form::Kinesis { .. } => "stream",
+        }
+    }
+
     /// The name of the state directory of runs with this route.
     fn state_name(&self) -> String {
-        match &self.form {
-            Form::Kafka { prefix, .. } => format!("batch-{prefix}"),
-            Form::Kinesis { prefix, .. } => format!("stream-{prefix}"),
+        format!("{}-{}", self.command(), self.prefix())
+    }
+
+    /// Whether `line` goes this way. Its own line may suggest another one: a constant partition key that looks like the key
+    /// of one row.
+    fn fits(&self, line: &Undelivered) -> bool {
+        let Some(own) = Self::of(line) else {
+            return false;
+        };
+        let Form::Kinesis { partition_key, .. } = &self.form else {
+            return own == *self;
+        };
+        let key = match partition_key {
+            PartitionKey::Index => line.index.to_string(),
+            PartitionKey::Kind => line.kind.to_string(),
+            PartitionKey::Text(text) => text.clone(),
+        };
+        own == *self || (line.key.as_ref() == Some(&key) && own.keyed_by(partition_key) == *self)
+    }
+
+    /// The same way with other partition keys.
+    fn keyed_by(mut self, choice: &PartitionKey) -> Self {
+        if let Form::Kinesis { partition_key, .. } = &mut self.form {
+            partition_key.clone_from(choice);
         }
+        self
     }
 }
 
@@ -143,8 +174,10 @@ struct Piece {
 }
 
 impl Piece {
-    fn new(line: Undelivered) -> Result<Self, Failure> {
-        let Some(route) = Route::of(&line) else {
+    /// `before`: how the records before it went.
+    fn new(line: Undelivered, before: Option<&Route>) -> Result<Self, Failure> {
+        let route = before.filter(|before| before.fits(&line)).cloned();
+        let Some(route) = route.or_else(|| Route::of(&line)) else {
             let text = format!(
                 "the path {} of a set-aside record is neither a topic's nor a stream's",
                 line.path
@@ -168,7 +201,7 @@ impl Piece {
     fn join(&mut self, line: &Undelivered) -> bool {
         let belongs = line.index == self.post.key
             && self.post.records[line.kind].is_none()
-            && Route::of(line).as_ref() == Some(&self.route);
+            && self.route.fits(line);
         if belongs {
             self.post.records[line.kind] = Some(line.record.clone());
         }
@@ -194,7 +227,8 @@ impl<L: Iterator<Item = Result<Undelivered, Failure>>> Iterator for Pieces<L> {
                     if self.next.as_mut().is_some_and(|piece| piece.join(&line)) {
                         continue;
                     }
-                    match Piece::new(line) {
+                    let before = self.next.as_ref().map(|piece| &piece.route);
+                    match Piece::new(line, before) {
                         Err(failure) => return Some(Err(failure)),
                         Ok(piece) => {
                             if let Some(whole) = self.next.replace(piece) {
@@ -243,9 +277,22 @@ impl Waiting {
                 .stream_prefix
                 .as_ref()
                 .map(|prefix| format!("stream-{prefix}")),
-            Some(_) => return Ok(args.what.clone().map(Self::Given)),
-            None => None,
+            _ => None,
         };
+        for (flag, is_given, of) in [
+            ("topic-prefix", args.topic_prefix.is_some(), "batch"),
+            ("stream-prefix", args.stream_prefix.is_some(), "stream"),
+        ] {
+            if is_given && what != Some(of) {
+                let text = format!(
+                    "--{flag} does nothing without {of}: pinemu resend {of} --{flag} PREFIX"
+                );
+                return Err(Failure::new(Exit::Usage, text));
+            }
+        }
+        if !matches!(what, None | Some("batch" | "stream")) {
+            return Ok(args.what.clone().map(Self::Given));
+        }
         let dir = match (&args.state_dir, name) {
             (Some(dir), _) => dir.clone(),
             (None, Some(name)) => state::default_dir(&name)?,
@@ -382,6 +429,7 @@ async fn send_route(
             .clone()
             .map_or_else(|| state::default_dir(&route.state_name()), Ok)?,
     };
+    state::create_dir(&dir)?;
     let recorded = || {
         route.target.parse::<InvokeUrl>().map_err(|error| {
             Failure::new(
@@ -413,7 +461,11 @@ async fn send_route(
         asked_posts_per_s: None,
         random_seed: None,
         started_at: SystemTime::now(),
-        resend: format!("pinemu resend batch --state-dir {}", dir.display()),
+        resend: format!(
+            "pinemu resend {} --state-dir {}",
+            route.command(),
+            shell_quoted(&dir.to_string_lossy())
+        ),
     };
     let delivery = sending::delivery(&args.sending, &sink);
     let delivery = Arc::new(Delivery::new(sink, http, delivery));
@@ -495,7 +547,8 @@ fn keep_unsent(dir: &Path, resending: &Resending, settled: u64) -> Result<(), Fa
             if piece.is_some() {
                 left = left.saturating_sub(1);
             }
-            piece = Some(Piece::new(line.clone())?);
+            let before = piece.as_ref().map(|piece| &piece.route);
+            piece = Some(Piece::new(line.clone(), before)?);
         }
         if left == 0 {
             unsent.push(line);

@@ -109,7 +109,18 @@ pub(crate) fn read(path: &Path) -> Result<Records, Failure> {
     if path == Path::new("-") {
         return Ok(Records::new(io::stdin(), "standard input".to_owned()));
     }
-    let file = File::open(path).or_exit(Exit::Configuration, || cannot_read(path))?;
+    let open = || {
+        let file = File::open(path)?;
+        let metadata = file.metadata()?;
+        // What still fails may be appended to this very file; it is not read again.
+        let end = if metadata.is_file() {
+            metadata.len()
+        } else {
+            u64::MAX
+        };
+        Ok::<_, io::Error>(file.take(end))
+    };
+    let file = open().or_exit(Exit::Configuration, || cannot_read(path))?;
     Ok(Records::new(file, path.display().to_string()))
 }
 
