@@ -13,13 +13,13 @@ use crate::support::{Database, Ended, KINDS, Receiver, Run, Sandbox, lines_below
 /// As many as the seed database that everybody has.
 const POSTS: u64 = 11_154;
 /// The table of each kind and its key column.
-const TABLES: [(&str, &str); 3] = [
+pub(crate) const TABLES: [(&str, &str); 3] = [
     ("pinterest_data", "index"),
     ("geolocation_data", "ind"),
     ("user_data", "ind"),
 ];
 
-fn seeded(posts: u64) -> Database {
+pub(crate) fn seeded(posts: u64) -> Database {
     let database = Database::new();
     let args = [
         "seed",
@@ -34,7 +34,7 @@ fn seeded(posts: u64) -> Database {
 }
 
 /// What the binary protocol and typed decoding make of the tables, in key order: nothing here is shared with the program.
-fn read_with_another_client(database: &Database) -> [Vec<Value>; 3] {
+pub(crate) fn read_with_another_client(database: &Database) -> [Vec<Value>; 3] {
     TABLES.map(|(table, key)| {
         database.query(async |connection| {
             let sql = format!("SELECT * FROM {table} ORDER BY `{key}`");
@@ -87,7 +87,7 @@ fn moment(bytes: &[u8]) -> String {
 }
 
 /// The records within landed lines: those of a stream are wrapped.
-fn records(lines: &[String]) -> Vec<Value> {
+pub(crate) fn records(lines: &[String]) -> Vec<Value> {
     let record = |line: &String| match serde_json::from_str(line).unwrap() {
         Value::Object(mut line) if line.contains_key("data") => line["data"].take(),
         record => record,
