@@ -7,7 +7,10 @@ pub(crate) mod target;
 mod tests;
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -96,8 +99,11 @@ pub(crate) struct Delivery {
     http: Http,
     options: Options,
     gate: Gate,
-    /// No new attempt starts once this is cancelled.
+    /// Once this is cancelled nothing is tried again and no batch starts; one that has started is sent to its end, since
+    /// records of it may have landed.
     drain: CancellationToken,
+    /// No attempt starts once this is cancelled.
+    halt: CancellationToken,
     attempts: Mutex<Attempts>,
     health: Mutex<Health>,
 }
@@ -135,6 +141,7 @@ impl Delivery {
             gate: Gate::new(options.in_flight),
             options,
             drain: CancellationToken::new(),
+            halt: CancellationToken::new(),
             attempts: Mutex::new(attempts),
             health: Mutex::default(),
         }
@@ -144,7 +151,7 @@ impl Delivery {
         &self.sink
     }
 
-    /// Starts no new attempt from now on; what is on the wire goes on.
+    /// Starts no batch and tries nothing again from now on; what is on the wire goes on.
     pub(crate) fn drain(&self) {
         self.drain.cancel();
     }
@@ -188,7 +195,8 @@ impl Delivery {
 
     /// Sends the records of all posts until each is settled. The kinds travel side by side.
     pub(crate) async fn deliver(&self, posts: Vec<Post>) -> Outcome {
-        let [pin, geo, user] = Kind::ALL.map(|kind| self.deliver_kind(kind, &posts));
+        let begun = AtomicBool::new(false);
+        let [pin, geo, user] = Kind::ALL.map(|kind| self.deliver_kind(kind, &posts, &begun));
         let (pin, geo, user) = tokio::join!(pin, geo, user);
         let mut failed = Vec::new();
         let mut failure: Option<Failure> = None;
@@ -204,7 +212,8 @@ impl Delivery {
         }
     }
 
-    async fn deliver_kind(&self, kind: Kind, posts: &[Post]) -> Settled {
+    /// `begun`: whether a request of the batch has been sent.
+    async fn deliver_kind(&self, kind: Kind, posts: &[Post], begun: &AtomicBool) -> Settled {
         let all: Vec<usize> = (0..posts.len())
             .filter(|post| posts[*post].records[kind].is_some())
             .collect();
@@ -229,7 +238,8 @@ impl Delivery {
                 })
             };
             let entries: Vec<Entry> = parcel.posts.iter().filter_map(entry).collect();
-            let Some(attempt) = self.attempt(kind, &entries, parcel.attempts > 0).await else {
+            let again = parcel.attempts > 0;
+            let Some(attempt) = self.attempt(kind, &entries, again, begun).await else {
                 parcels.push(parcel);
                 break;
             };
@@ -244,6 +254,7 @@ impl Delivery {
                 Err(failure) => {
                     // The same answer awaits all others: nobody needs to hear it for himself.
                     self.drain.cancel();
+                    self.halt.cancel();
                     settled.extend(open(kind, &parcels));
                     return (settled, Some(failure));
                 }
@@ -254,12 +265,25 @@ impl Delivery {
     }
 
     /// One request and what its answer means. None: the run is ending and nothing was sent.
-    async fn attempt(&self, kind: Kind, entries: &[Entry], again: bool) -> Option<Attempt> {
+    async fn attempt(
+        &self,
+        kind: Kind,
+        entries: &[Entry],
+        again: bool,
+        begun: &AtomicBool,
+    ) -> Option<Attempt> {
+        let ending = async {
+            self.drain.cancelled().await;
+            if !again && begun.load(Ordering::Relaxed) {
+                self.halt.cancelled().await;
+            }
+        };
         let pass = tokio::select! {
             biased;
-            () = self.drain.cancelled() => return None,
+            () = ending => return None,
             pass = self.gate.enter() => pass,
         };
+        begun.store(true, Ordering::Relaxed);
         // Made only now, so that what waits does not hold its records twice.
         let request = self.sink.request(kind, entries);
         let started = pass.sent;

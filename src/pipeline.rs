@@ -10,6 +10,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use futures_util::FutureExt;
 use hdrhistogram::Histogram;
 use tokio::{
     task::{JoinError, JoinHandle},
@@ -536,7 +537,16 @@ impl Window {
     fn start(&mut self, (posts, bytes): (Vec<Post>, usize), delivery: &Arc<Delivery>) {
         let (delivery, count) = (Arc::clone(delivery), posts.len() as u64);
         self.bytes += bytes;
-        let delivery = tokio::spawn(async move { delivery.deliver(posts).await });
+        let mut delivery = Box::pin(async move { delivery.deliver(posts).await });
+        // Its first step puts it in the queue for the wire, behind the batches before it: left to the threads of the
+        // runtime some would overtake others, and be sent again after a crash.
+        let first_step = delivery.as_mut().now_or_never();
+        let delivery = tokio::spawn(async move {
+            match first_step {
+                Some(outcome) => outcome,
+                None => delivery.await,
+            }
+        });
         self.deliveries.push_back(UnderWay {
             delivery,
             posts: count,

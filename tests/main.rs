@@ -12,6 +12,7 @@ mod end_to_end;
 mod failures;
 mod fake;
 mod faults;
+mod kill;
 mod limiter;
 mod resend;
 mod secrets;
