@@ -309,12 +309,14 @@ impl Database {
         let tables = PerKind::new(|kind| Arc::clone(&tables[kind as usize]));
         let oddities = Arc::<Mutex<Oddities>>::default();
         let (sender, chunks) = mpsc::channel(1);
+        let told = Arc::default();
         let readers = PerKind::new(|kind| {
             Reader::new(
                 Arc::clone(&database),
                 Arc::clone(&tables[kind]),
                 options.retry_for,
                 Arc::clone(&oddities),
+                Arc::clone(&told),
             )
         });
         let shared = Arc::clone(&oddities);

@@ -8,6 +8,7 @@
 )]
 
 mod cli;
+mod database_faults;
 mod end_to_end;
 mod failures;
 mod fake;

@@ -2,7 +2,10 @@
 //! database went away; a page that was cut off is read again from its beginning.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -11,7 +14,7 @@ use tokio::{
     sync::mpsc,
     time::{Instant, sleep},
 };
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::{Connection, Database, Oddities, Options, Row, RowError, Rows, Table, lock};
 use crate::{failure::Failure, post::Key, retry::Backoff};
@@ -21,6 +24,13 @@ const PAGE_BYTES: usize = 2 * 1024 * 1024;
 /// The first page is small, so that the first post goes out soon.
 const FIRST_PAGE: usize = 200;
 const LARGEST_PAGE: usize = 20_000;
+
+impl RowError {
+    /// Whether another try may go well.
+    fn is_transient(&self) -> bool {
+        matches!(self, Self::Database(error) if is_transient(error))
+    }
+}
 
 /// Whether the database may be back in a moment: the connection broke or the server is going down or coming up.
 pub(super) fn is_transient(error: &sqlx::Error) -> bool {
@@ -33,12 +43,13 @@ pub(super) fn is_transient(error: &sqlx::Error) -> bool {
             let number = error
                 .try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>()
                 .map(sqlx::mysql::MySqlDatabaseError::number);
-            // Too many connections, server shutdown, query interrupted, lock wait, deadlock, connection killed, …
+            // Too many connections, server shutdown, query interrupted, lock wait, deadlock, connection killed, idle for
+            // too long, …
             matches!(
                 number,
                 Some(
                     1040 | 1053 | 1077 | 1079 | 1152 | 1158
-                        ..=1161 | 1205 | 1213 | 1317 | 1927 | 2006 | 2013
+                        ..=1161 | 1205 | 1213 | 1317 | 1927 | 2006 | 2013 | 4031
                 )
             ) || error.code().is_some_and(|code| code == "5")
         }
@@ -54,6 +65,8 @@ pub(super) struct Reader {
     connection: Option<Connection>,
     retry_for: Duration,
     oddities: Arc<Mutex<Oddities>>,
+    /// Whether one of the readers of the run has told of the trouble that it is in.
+    told: Arc<AtomicBool>,
 }
 
 impl std::fmt::Debug for Connection {
@@ -71,6 +84,7 @@ impl Reader {
         table: Arc<Table>,
         retry_for: Duration,
         oddities: Arc<Mutex<Oddities>>,
+        told: Arc<AtomicBool>,
     ) -> Self {
         Self {
             database,
@@ -78,6 +92,7 @@ impl Reader {
             connection: None,
             retry_for,
             oddities,
+            told,
         }
     }
 
@@ -85,8 +100,13 @@ impl Reader {
     pub(super) async fn rows(&mut self, sql: &str) -> Result<Rows, Failure> {
         let mut patience = Patience::new(self.retry_for);
         loop {
+            let rested = self.connection.is_some();
             match self.try_rows(sql).await {
-                Ok(rows) => return Ok(rows),
+                Ok(rows) => {
+                    self.is_well(&patience);
+                    return Ok(rows);
+                }
+                Err(error) if rested && error.is_transient() => self.drop_rested(&error),
                 Err(error) => self.wait_or_fail(&error, &mut patience).await?,
             }
         }
@@ -137,6 +157,7 @@ impl Reader {
     async fn number(&mut self, sql: &str) -> Result<Option<Key>, Failure> {
         let mut patience = Patience::new(self.retry_for);
         loop {
+            let rested = self.connection.is_some();
             let result = async {
                 let mut stream = self.connection().await?.fetch(sql.to_owned());
                 match stream.next().await {
@@ -145,7 +166,11 @@ impl Reader {
                 }
             };
             match result.await {
-                Ok(number) => return Ok(number),
+                Ok(number) => {
+                    self.is_well(&patience);
+                    return Ok(number);
+                }
+                Err(error) if rested && error.is_transient() => self.drop_rested(&error),
                 Err(error) => self.wait_or_fail(&error, &mut patience).await?,
             }
         }
@@ -159,6 +184,22 @@ impl Reader {
         Ok(self.connection.insert(connection))
     }
 
+    /// After an error of a connection that was there before: a server closes those that rest for longer than its
+    /// `wait_timeout`, which says nothing about the database. A new one will tell.
+    fn drop_rested(&mut self, error: &RowError) {
+        self.connection = None;
+        if let RowError::Database(cause) = error {
+            info!(table = self.table.name, error = %super::first_cause(cause), "The database closed a connection; making a new one.");
+        }
+    }
+
+    /// After a success: the next trouble is a new one.
+    fn is_well(&self, patience: &Patience) {
+        if patience.tries > 0 {
+            self.told.store(false, Ordering::Relaxed);
+        }
+    }
+
     /// After an error: waits for another try, or says why there is none.
     async fn wait_or_fail(
         &mut self,
@@ -169,7 +210,7 @@ impl Reader {
         match error {
             RowError::Database(cause) if is_transient(cause) => match patience.next() {
                 Some(pause) => {
-                    if patience.tries == 1 {
+                    if patience.tries == 1 && !self.told.swap(true, Ordering::Relaxed) {
                         warn!(table = self.table.name, error = %super::first_cause(cause), "The database went away; trying again.");
                     }
                     sleep(pause).await;
@@ -259,6 +300,7 @@ impl Reader {
                 Ok(()) => return Ok(()),
                 Err(error) => {
                     if after != before {
+                        self.is_well(&patience);
                         patience = Patience::new(self.retry_for);
                     }
                     self.wait_or_fail(&error, &mut patience).await?;
@@ -314,7 +356,9 @@ fn add(row: &Row, table: &Table, rows: &mut Rows) -> Result<(), RowError> {
 /// How long to keep trying, and how long to wait between two tries.
 struct Patience {
     backoff: Backoff,
-    until: Instant,
+    retry_for: Duration,
+    /// From the first failure on: a query may take its time before that.
+    until: Option<Instant>,
     tries: u32,
 }
 
@@ -322,13 +366,16 @@ impl Patience {
     fn new(retry_for: Duration) -> Self {
         Self {
             backoff: Backoff::default(),
-            until: Instant::now() + retry_for,
+            retry_for,
+            until: None,
             tries: 0,
         }
     }
 
     fn next(&mut self) -> Option<Duration> {
         self.tries += 1;
-        (Instant::now() < self.until).then(|| self.backoff.pause())
+        let now = Instant::now();
+        let until = *self.until.get_or_insert(now + self.retry_for);
+        (now < until).then(|| self.backoff.pause())
     }
 }
