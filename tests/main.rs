@@ -8,14 +8,18 @@
 )]
 
 mod cli;
+mod cli;
 mod database_faults;
+mod disk;
 mod end_to_end;
 mod failures;
 mod fake;
 mod faults;
 mod kill;
 mod limiter;
+mod lock;
 mod resend;
+mod resume;
 mod secrets;
 mod signals;
 mod soak;

@@ -467,14 +467,16 @@ impl Plan {
         ended.failure = Failure::graver(ended.failure, ledger.close().await.err());
         self.warn_of(&oddities);
         self.look_at_nothing(&mut ended, &oddities);
-        report::give(
+        let given = report::give(
             &facts,
             &ended,
             &delivery.attempts(),
             oddities.incomplete.count,
             form,
         )
-        .await?;
+        .await;
+        // A summary that cannot be kept is no reason not to say how to go on.
+        ended.failure = Failure::graver(ended.failure, given.err());
         if ended.returned > 0 && !quiet {
             say(&format!(
                 "To go on where this run ended: {}",
