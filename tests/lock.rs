@@ -24,8 +24,8 @@ fn line<'a>(prefix: &'a str, url: &'a str, more: &[&'a str]) -> Vec<&'a str> {
 fn holder(sandbox: &Sandbox, target: &Target) -> Running {
     sandbox.seeded(20);
     let run = sandbox.start(line("t", &target.url(), &["--grace", "0s"]));
-    until("request", || {
-        (!target.sent_to("t.").is_empty()).then_some(())
+    until("one request for each topic", || {
+        (target.sent_to("t.").len() == 3).then_some(())
     });
     run
 }
