@@ -281,7 +281,7 @@ impl Delivery {
         let pass = tokio::select! {
             biased;
             () = ending => return None,
-            pass = self.gate.enter() => pass,
+            pass = self.gate.enter(again) => pass,
         };
         begun.store(true, Ordering::Relaxed);
         // Made only now, so that what waits does not hold its records twice.

@@ -30,6 +30,14 @@ const FORGET: Duration = Duration::from_secs(5);
 /// What a request may be late without being missed by the rate: timers tick in milliseconds. More would make bursts.
 const LATE: Duration = Duration::from_millis(2);
 
+/// How far the rate may be above what is accepted before a refusal cuts it: some targets refuse a little at any rate (a hot
+/// shard, a noisy neighbour), and slowing down would not help.
+const STRAY: f64 = 1.05;
+/// This share of the answers of a second, or of at least so many answers, may be such strays; less one, since a slow target
+/// gives few answers to tell by.
+const STRAYS: f64 = 0.04;
+const EVIDENCE: usize = 100;
+
 /// What was accepted lately: in so long,
 const LATELY: Duration = Duration::from_secs(1);
 /// or at least the last so many answers.
@@ -144,12 +152,15 @@ impl Limiter {
         self.lately.pass(now, true);
         match how {
             Ended::Accepted => {
+                self.lately.refuse(0.0);
                 self.settle(1.0);
                 self.grow();
             }
             Ended::Throttled { accepted, of } => {
+                let share = f64::from(accepted) / f64::from(of.max(1));
+                self.lately.refuse(1.0 - share);
                 if accepted > 0 {
-                    self.settle(f64::from(accepted) / f64::from(of.max(1)));
+                    self.settle(share);
                 }
                 self.slow_down(now, sent);
             }
@@ -213,7 +224,8 @@ impl Limiter {
         );
         // What is accepted lately is still what it was before the cut. A target that counts by the second refuses everything
         // until the second is over: that must not cut the rate again and again.
-        if last.is_some() && before <= accepted {
+        let stray = before <= accepted * STRAY || !self.lately.refuses_more_than_strays();
+        if last.is_some() && stray {
             return;
         }
         self.rate = Some(Rate {
@@ -285,9 +297,27 @@ struct Lately {
     seen: Duration,
     /// When requests were accepted, in busy time, and what share of them.
     accepted: VecDeque<(Duration, f64)>,
+    /// When requests were answered, in busy time, and what share of them was refused.
+    refused: VecDeque<(Duration, f64)>,
 }
 
 impl Lately {
+    fn refuse(&mut self, share: f64) {
+        self.refused.push_back((self.busy, share));
+        let horizon = self.busy.saturating_sub(LATELY);
+        while self.refused.len() > EVIDENCE
+            && self.refused.front().is_some_and(|(at, _)| *at < horizon)
+        {
+            self.refused.pop_front();
+        }
+    }
+
+    fn refuses_more_than_strays(&self) -> bool {
+        #[expect(clippy::cast_precision_loss, reason = "the answers of a second")]
+        let strays = STRAYS * self.refused.len().max(EVIDENCE) as f64 - 1.0;
+        self.refused.iter().map(|(_, share)| share).sum::<f64>() > strays
+    }
+
     fn pass(&mut self, now: Duration, busy: bool) {
         if busy {
             self.busy += now.saturating_sub(self.seen);
@@ -609,6 +639,38 @@ mod tests {
                 "{accepted}/s of {per_second}/s"
             );
             assert!(refused < 0.05, "{refused}");
+        }
+    }
+
+    #[test]
+    fn refusals_that_no_rate_would_avoid_do_not_slow_a_run_down() {
+        let throughput = |refused: u64, how: Ended| {
+            let mut limiter = Limiter::new(InFlight::Fixed(8));
+            let mut dice = ChaCha8Rng::seed_from_u64(7);
+            let (mut now, mut sent) = (Duration::ZERO, 0);
+            while now < Duration::from_mins(1) {
+                match limiter.admit(now) {
+                    Admission::Go => {
+                        let stray = dice.random_range(0..1000) < refused;
+                        let end = now + millis(2);
+                        limiter.ended(end, now, if stray { how } else { Ended::Accepted });
+                        now = end;
+                        sent += 1;
+                    }
+                    Admission::At(due) => now = due,
+                    Admission::Full => unreachable!("one at a time"),
+                }
+            }
+            sent
+        };
+        let healthy = throughput(0, THROTTLED);
+        let partly = Ended::Throttled {
+            accepted: 487,
+            of: 500,
+        };
+        for (refused, how) in [(25, THROTTLED), (1000, partly)] {
+            let sent = throughput(refused, how);
+            assert!(sent > healthy * 6 / 10, "{sent} of {healthy}");
         }
     }
 

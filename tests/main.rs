@@ -8,7 +8,6 @@
 )]
 
 mod cli;
-mod cli;
 mod database_faults;
 mod disk;
 mod end_to_end;

@@ -12,6 +12,8 @@ use crate::limiter::{Admission, Ended, InFlight, Limiter};
 #[derive(Debug)]
 pub(super) struct Gate {
     limiter: Mutex<Limiter>,
+    /// Requests with records that have not been sent yet wait here, so that those that are sent again find a short queue.
+    new: Queue<()>,
     queue: Queue<()>,
     /// A request has ended.
     ended: Notify,
@@ -30,14 +32,21 @@ impl Gate {
     pub(super) fn new(in_flight: InFlight) -> Self {
         Self {
             limiter: Mutex::new(Limiter::new(in_flight)),
+            new: Queue::new(()),
             queue: Queue::new(()),
             ended: Notify::new(),
             start: Instant::now(),
         }
     }
 
-    /// Waits until a request may go. Safe to cancel.
-    pub(super) async fn enter(&self) -> Pass<'_> {
+    /// Waits until a request may go; one whose records are sent `again` waits for no more than one that is new. Safe to
+    /// cancel.
+    pub(super) async fn enter(&self, again: bool) -> Pass<'_> {
+        let _newest = if again {
+            None
+        } else {
+            Some(self.new.lock().await)
+        };
         let _first = self.queue.lock().await;
         loop {
             let (now, admission) = {
