@@ -548,14 +548,18 @@ fn how_it_ended(answered: bool, verdicts: &[Verdict]) -> Ended {
             Verdict::Acknowledged | Verdict::Reject(_) | Verdict::Halve(_)
         )
     });
-    if count(|verdict| matches!(verdict, Verdict::Throttled(_))) > 0 {
-        let count = |count| u32::try_from(count).unwrap_or(u32::MAX);
+    let throttled = count(|verdict| matches!(verdict, Verdict::Throttled(_)));
+    let number = |count| u32::try_from(count).unwrap_or(u32::MAX);
+    if throttled > 0 {
+        // Records that failed for another reason say nothing of the rate.
         Ended::Throttled {
-            accepted: count(settled),
-            of: count(verdicts.len()),
+            accepted: number(settled),
+            of: number(settled + throttled),
         }
     } else if settled > 0 {
-        Ended::Accepted
+        Ended::Accepted {
+            of: number(settled),
+        }
     } else if answered {
         Ended::Failed
     } else {

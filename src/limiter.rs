@@ -67,7 +67,7 @@ pub(crate) enum Admission {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ended {
     /// The target is well and settled records, whatever it made of them.
-    Accepted,
+    Accepted { of: u32 },
     /// It was too much; so many of its records were accepted all the same.
     Throttled { accepted: u32, of: u32 },
     /// No answer in time, or no connection.
@@ -151,14 +151,14 @@ impl Limiter {
     pub(crate) fn ended(&mut self, now: Duration, sent: Duration, how: Ended) {
         self.lately.pass(now, true);
         match how {
-            Ended::Accepted => {
-                self.lately.refuse(0.0);
+            Ended::Accepted { of } => {
+                self.lately.refuse(0, of);
                 self.settle(1.0);
                 self.grow();
             }
             Ended::Throttled { accepted, of } => {
                 let share = f64::from(accepted) / f64::from(of.max(1));
-                self.lately.refuse(1.0 - share);
+                self.lately.refuse(of.saturating_sub(accepted), of);
                 if accepted > 0 {
                     self.settle(share);
                 }
@@ -224,8 +224,8 @@ impl Limiter {
         );
         // What is accepted lately is still what it was before the cut. A target that counts by the second refuses everything
         // until the second is over: that must not cut the rate again and again.
-        let stray = before <= accepted * STRAY || !self.lately.refuses_more_than_strays();
-        if last.is_some() && stray {
+        let held = last.is_some() && before <= accepted * STRAY;
+        if held || !self.lately.refuses_more_than_strays() {
             return;
         }
         self.rate = Some(Rate {
@@ -297,25 +297,32 @@ struct Lately {
     seen: Duration,
     /// When requests were accepted, in busy time, and what share of them.
     accepted: VecDeque<(Duration, f64)>,
-    /// When requests were answered, in busy time, and what share of them was refused.
-    refused: VecDeque<(Duration, f64)>,
+    /// When requests were answered, in busy time, and how many of how many records were refused.
+    refused: VecDeque<(Duration, u32, u32)>,
 }
 
 impl Lately {
-    fn refuse(&mut self, share: f64) {
-        self.refused.push_back((self.busy, share));
+    fn refuse(&mut self, refused: u32, of: u32) {
+        self.refused.push_back((self.busy, refused, of));
         let horizon = self.busy.saturating_sub(LATELY);
         while self.refused.len() > EVIDENCE
-            && self.refused.front().is_some_and(|(at, _)| *at < horizon)
+            && self.refused.front().is_some_and(|(at, ..)| *at < horizon)
         {
             self.refused.pop_front();
         }
     }
 
+    /// By records: a small request that was refused whole weighs little beside large ones that were taken.
     fn refuses_more_than_strays(&self) -> bool {
-        #[expect(clippy::cast_precision_loss, reason = "the answers of a second")]
-        let strays = STRAYS * self.refused.len().max(EVIDENCE) as f64 - 1.0;
-        self.refused.iter().map(|(_, share)| share).sum::<f64>() > strays
+        let all: f64 = self.refused.iter().map(|(_, _, of)| f64::from(*of)).sum();
+        let refused: f64 = self
+            .refused
+            .iter()
+            .map(|(_, refused, _)| f64::from(*refused))
+            .sum();
+        #[expect(clippy::cast_precision_loss, reason = "a hundred")]
+        let strays = STRAYS * all.max(EVIDENCE as f64) - 1.0;
+        refused > strays
     }
 
     fn pass(&mut self, now: Duration, busy: bool) {
@@ -361,6 +368,7 @@ mod tests {
     use super::*;
 
     const AUTO: InFlight = InFlight::Auto { first: 4, most: 64 };
+    const ACCEPTED: Ended = Ended::Accepted { of: 1 };
     const THROTTLED: Ended = Ended::Throttled { accepted: 0, of: 1 };
 
     fn millis(millis: u64) -> Duration {
@@ -430,7 +438,7 @@ mod tests {
                 Ended::Failed
             } else if self.tokens >= 1.0 {
                 self.tokens -= 1.0;
-                Ended::Accepted
+                ACCEPTED
             } else if self.partly {
                 let accepted = (0..500).take_while(|i| f64::from(*i) < self.tokens * 500.0);
                 let accepted = u32::try_from(accepted.count()).unwrap();
@@ -489,7 +497,7 @@ mod tests {
                 self.limiter.ended(next, sent, how);
                 self.ask.get_or_insert(next);
                 let accepted = match how {
-                    Ended::Accepted => 1.0,
+                    Ended::Accepted { .. } => 1.0,
                     Ended::Throttled { accepted, of } => f64::from(accepted) / f64::from(of),
                     Ended::NoAnswer | Ended::Failed => return true,
                 };
@@ -653,7 +661,7 @@ mod tests {
                     Admission::Go => {
                         let stray = dice.random_range(0..1000) < refused;
                         let end = now + millis(2);
-                        limiter.ended(end, now, if stray { how } else { Ended::Accepted });
+                        limiter.ended(end, now, if stray { how } else { ACCEPTED });
                         now = end;
                         sent += 1;
                     }
@@ -678,7 +686,7 @@ mod tests {
     fn a_pause_of_the_source_does_not_look_like_a_slow_target() {
         let mut limiter = Limiter::new(InFlight::Fixed(1));
         let mut now = Duration::ZERO;
-        for how in [[Ended::Accepted; 99].as_slice(), &[THROTTLED]].concat() {
+        for how in [[ACCEPTED; 96].as_slice(), &[THROTTLED; 4]].concat() {
             now += millis(990);
             assert_eq!(limiter.admit(now), Admission::Go);
             let sent = now;
@@ -696,7 +704,7 @@ mod tests {
             let expected = (4 + u16::try_from(round).unwrap()).min(10);
             assert_eq!(fill(&mut limiter, sent), expected);
             for _ in 0..expected {
-                limiter.ended(now, sent, Ended::Accepted);
+                limiter.ended(now, sent, ACCEPTED);
                 // Others take the place at once, so that the limit stays what holds requests back.
                 assert_eq!(limiter.admit(now), Admission::Go);
             }
@@ -752,7 +760,7 @@ mod tests {
         }
         now += millis(20_000);
         assert_eq!(fill(&mut limiter, now), 1);
-        limiter.ended(now, now, Ended::Accepted);
+        limiter.ended(now, now, ACCEPTED);
         now += millis(20_000);
         assert_eq!(fill(&mut limiter, now), 12);
     }

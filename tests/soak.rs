@@ -11,14 +11,13 @@ use crate::{
 
 const FAULTS: [&str; 7] = [
     "503=5%",
-    RECORD_ERROR,
+    "record-error=5%",
     "record-reject=0.5%",
     "hang=0.5%",
     "drop=2%",
     "latency=2ms",
     "empty=1%",
 ];
-const RECORD_ERROR: &str = "record-error=5%";
 
 /// The rows of each kind by key.
 type Rows = [HashMap<i64, Value>; 3];
@@ -72,20 +71,7 @@ fn soak(line: &[&str], receiver: &[&str], database: &Database) {
     let rows = rows(database);
     let prefix = if line[0] == "batch" { "t." } else { "t-" };
     let sandbox = Sandbox::new();
-    // Half of those errors of a stream say that its limit is reached, at whatever rate, and slow the run down.
-    let instead = if line[0] == "stream" {
-        "500=5%"
-    } else {
-        RECORD_ERROR
-    };
-    let faults = FAULTS.map(|fault| {
-        if fault == RECORD_ERROR {
-            instead
-        } else {
-            fault
-        }
-    });
-    let faults = faults.iter().flat_map(|fault| ["--fault", fault]);
+    let faults = FAULTS.iter().flat_map(|fault| ["--fault", fault]);
     let options: Vec<_> = faults
         .chain(["--fault-seed", "1"])
         .chain(receiver.iter().copied())
