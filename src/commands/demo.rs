@@ -1,13 +1,16 @@
 //! `--demo`: an embedded seed database and receiver around the same run that real ones get. Everything is below
 //! `pinemu-demo/` in the current directory.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     cli::{PostArgs, When},
-    failure::{Exit, Failure},
+    failure::{Exit, Failure, OrExit},
     http::InvokeUrl,
     progress::Progress,
     receiver::{self, Dialect, GatewayErrors, Receiver},
@@ -24,6 +27,13 @@ const SEED_DATABASE: &str = "pinemu-demo/seed.db";
 /// The size of the real seed database.
 const POSTS: u64 = 11_154;
 const RANDOM_SEED: u64 = 100;
+
+/// Makes the directory of the demo, where others may read what landed; a state directory of its own makes no room for them.
+pub(super) fn make_directory() -> Result<(), Failure> {
+    fs::create_dir_all(DIRECTORY).or_exit(Exit::CannotWrite, || {
+        format!("cannot make the directory {DIRECTORY} of the demo")
+    })
+}
 
 /// Where the runs of the demo keep their state.
 pub(super) fn state_dir(name: &str) -> PathBuf {

@@ -134,6 +134,9 @@ async fn run(
     if args.demo && args.count.is_none() && args.duration.is_none() {
         args.duration = Some(DEMO_DURATION);
     }
+    if args.demo {
+        demo::make_directory()?;
+    }
     let state_name = format!("{command}-{prefix}");
     let state_dir = match &args.state.state_dir {
         Some(dir) => dir.clone(),
