@@ -71,7 +71,7 @@ fn a_target_that_throttles_gets_about_what_it_takes_and_refuses_little() {
         ["throttled", "requests"].map(|name| summary[name].as_f64().unwrap());
     assert!(throttled > 0.0, "the limit was met: {summary}");
     assert!(
-        throttled < 0.1 * requests,
+        throttled < 0.2 * requests,
         "{throttled} of {requests} requests refused: {accepted:?}"
     );
 }
