@@ -26,7 +26,7 @@ use crate::{
     limiter::{Ended, InFlight},
     post::{Kind, PerKind, Post},
     retry::Backoff,
-    sink::{Entry, Reason, Sink, Verdict},
+    sink::{Entry, Failed, Fate, Reason, Sink, Verdict},
 };
 
 /// How long a run waits to hear whether its topics or streams are there.
@@ -44,28 +44,6 @@ pub(crate) struct Options {
     pub(crate) in_flight: InFlight,
     /// How long a record is tried.
     pub(crate) retry_for: Duration,
-}
-
-/// How a record ended that was not delivered.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Fate {
-    /// The target refused it for good.
-    Rejected(Reason),
-    /// No answer proved it in time; it may have landed.
-    Unproven(Reason),
-    /// The run ended first; it may have landed.
-    Open,
-}
-
-/// A record that was not delivered.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Failed {
-    /// The place of its post in the batch.
-    pub(crate) post: usize,
-    pub(crate) kind: Kind,
-    pub(crate) fate: Fate,
-    /// How many requests carried it.
-    pub(crate) attempts: u32,
 }
 
 /// How a batch ended. Records that are not listed are delivered.

@@ -20,11 +20,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::{
-    delivery::{Delivery, Failed, Fate, Outcome},
+    delivery::{Delivery, Outcome},
     failure::{Exit, Failure},
     pace::Schedule,
     post::{PerKind, Post},
     progress::Progress,
+    sink::{Failed, Fate},
     source::Posts,
     state::{
         ledger::Ledger,

@@ -107,6 +107,28 @@ pub(crate) enum Verdict {
     Stop(Exit, Reason),
 }
 
+/// How a record ended that was not delivered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// The target refused it for good.
+    Rejected(Reason),
+    /// No answer proved it in time; it may have landed.
+    Unproven(Reason),
+    /// The run ended first; it may have landed.
+    Open,
+}
+
+/// A record that was not delivered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Failed {
+    /// The place of its post in the batch.
+    pub(crate) post: usize,
+    pub(crate) kind: Kind,
+    pub(crate) fate: Fate,
+    /// How many requests carried it.
+    pub(crate) attempts: u32,
+}
+
 impl Sink {
     /// The name of the topic or stream that takes records of `kind`.
     pub(crate) fn target(&self, kind: Kind) -> &str {

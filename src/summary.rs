@@ -6,8 +6,8 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use crate::{
-    delivery::{Failed, Fate},
     post::{Kind, PerKind, Post},
+    sink::{Failed, Fate},
 };
 
 /// A histogram of microseconds up to an hour, three digits exact. Its size does not depend on how much it has seen.
