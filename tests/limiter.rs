@@ -1,5 +1,4 @@
-//! The limiter against a target that counts, over real sockets. What it settles at is bounded exactly in its unit tests, on
-//! simulated time; here the bounds leave room for a machine that has other work, and count what was refused while learning.
+//! The limiter against a target that counts, over real sockets. What was refused while it learnt counts too.
 
 use std::collections::BTreeMap;
 
@@ -64,14 +63,14 @@ fn a_target_that_throttles_gets_about_what_it_takes_and_refuses_little() {
     #[expect(clippy::cast_precision_loss, reason = "a few seconds")]
     let settled = settled.iter().sum::<f64>() / settled.len() as f64;
     assert!(
-        (0.75 * LIMIT..=1.02 * LIMIT).contains(&settled),
+        (0.85 * LIMIT..=1.02 * LIMIT).contains(&settled),
         "{settled}/s accepted: {accepted:?}"
     );
     let [throttled, requests] =
         ["throttled", "requests"].map(|name| summary[name].as_f64().unwrap());
     assert!(throttled > 0.0, "the limit was met: {summary}");
     assert!(
-        throttled < 0.2 * requests,
+        throttled < 0.05 * requests,
         "{throttled} of {requests} requests refused: {accepted:?}"
     );
 }
