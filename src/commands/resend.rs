@@ -19,7 +19,7 @@ use crate::{
     cli::{ResendArgs, When},
     config::shell_quoted,
     delivery::{Attempts, Delivery},
-    failure::{Exit, Failure},
+    failure::{Exit, Failure, OrExit},
     http::InvokeUrl,
     pace::{Arrivals, Rate, Schedule},
     pipeline::{self, BatchLimits, Ended},
@@ -319,6 +319,15 @@ impl Waiting {
             Self::Given(file) => undelivered::read(file),
         }
     }
+
+    /// Reads all of it once, where it can be read twice: a line that cannot be sent is better met before anything is sent.
+    fn check(&self) -> Result<(), Failure> {
+        if matches!(self, Self::Given(file) if !file.is_file()) {
+            return Ok(());
+        }
+        let records = self.records()?.telling_of_torn_lines();
+        pieces(records).try_for_each(|piece| piece.map(drop))
+    }
 }
 
 /// Sends what waits until nothing of it is left, and once more what another run set aside meanwhile is left for next time.
@@ -329,11 +338,16 @@ pub(crate) async fn run(args: ResendArgs, stop: &CancellationToken) -> Result<Ex
         }
         return Ok(Exit::Success);
     };
+    let waiting = Arc::new(waiting);
+    let checked = Arc::clone(&waiting);
+    spawn_blocking(move || checked.check())
+        .await
+        .or_exit(Exit::Bug, || "cannot check what waits")??;
     let mut sent = Vec::new();
     let sending = send_all(&waiting, &args, stop, &mut sent).await;
     let settled = sent.iter().map(|sent| sent.ended.books.posts.read).sum();
     let mut leftover = false;
-    if let Waiting::State { dir, resending, .. } = &waiting {
+    if let Waiting::State { dir, resending, .. } = waiting.as_ref() {
         keep_unsent(dir, resending, settled)?;
         leftover = resending.is_leftover();
         resending.finish()?;

@@ -107,7 +107,7 @@ fn count_lines(mut input: impl BufRead) -> io::Result<u64> {
 /// The records of a file that the user names; `-` is standard input.
 pub(crate) fn read(path: &Path) -> Result<Records, Failure> {
     if path == Path::new("-") {
-        return Ok(Records::new(io::stdin(), "standard input".to_owned()));
+        return Ok(Records::new(io::stdin(), "standard input".to_owned()).telling_of_torn_lines());
     }
     let open = || {
         let file = File::open(path)?;
@@ -131,6 +131,7 @@ pub(crate) struct Records {
     line: Vec<u8>,
     number: u64,
     failed: bool,
+    tells: bool,
 }
 
 impl Records {
@@ -141,7 +142,14 @@ impl Records {
             line: Vec::new(),
             number: 0,
             failed: false,
+            tells: false,
         }
+    }
+
+    /// With a warning about a torn line: what is read more than once tells of it once.
+    pub(crate) fn telling_of_torn_lines(mut self) -> Self {
+        self.tells = true;
+        self
     }
 
     fn read(&mut self) -> Result<Option<Undelivered>, Failure> {
@@ -158,11 +166,13 @@ impl Records {
             }
             if self.line.last() != Some(&b'\n') && !lines::is_whole(&self.line) {
                 // Of an unfinished write: the run that was writing has not passed the record, and reads it again.
-                warn!(
-                    file = self.name,
-                    line = self.number,
-                    "The last line is torn and is left out."
-                );
+                if self.tells {
+                    warn!(
+                        file = self.name,
+                        line = self.number,
+                        "The last line is torn and is left out."
+                    );
+                }
                 return Ok(None);
             }
             let record = serde_json::from_slice(&self.line).or_exit(Exit::Data, || {
