@@ -376,23 +376,24 @@ impl Delivery {
             return Ok(Duration::ZERO);
         }
         parcel.posts = again;
-        if let Some(((exit, reason), since)) = stop.zip(refused_since) {
-            let doubt = DOUBT.min(self.options.retry_for);
-            if lock(&self.health).last_answer[kind].is_none() || since.elapsed() >= doubt {
-                let (base, target) = (self.http.base(), self.sink.target(kind));
+        let refused = stop.map(|(exit, reason)| self.refusal(kind, exit, &reason));
+        let doubt = DOUBT.min(self.options.retry_for);
+        let is_doubted = lock(&self.health).last_answer[kind].is_some()
+            && refused_since.is_none_or(|since| since.elapsed() < doubt);
+        let refused = match refused {
+            Some(failure) if !is_doubted => {
                 parcels.push(parcel);
-                return Err(Failure::new(
-                    exit,
-                    format!("{base} refused records for {target}: {reason}"),
-                ));
+                return Err(failure);
             }
-        }
+            refused => refused,
+        };
         if parcel.posts.len() == sent {
             self.note_silence(attempt.started);
         }
-        if let Some(failure) = self.down_failure(kind, since, &reason) {
+        if let Some(down) = self.down_failure(kind, since, &reason) {
             parcels.push(parcel);
-            return Err(failure);
+            // There is no time left to doubt it.
+            return Err(refused.unwrap_or(down));
         }
         if since.elapsed() >= self.options.retry_for {
             // Nobody may be left who asks.
@@ -412,6 +413,14 @@ impl Delivery {
         };
         parcels.push(parcel);
         Ok(pause)
+    }
+
+    fn refusal(&self, kind: Kind, exit: Exit, reason: &Reason) -> Failure {
+        let (base, target) = (self.http.base(), self.sink.target(kind));
+        Failure::new(
+            exit,
+            format!("{base} refused records for {target}: {reason}"),
+        )
     }
 
     /// The target settled a record for good, so it is there and works.

@@ -41,7 +41,7 @@ fn a_second_run_for_the_same_target_ends_at_once_and_says_who_works_since_when()
     let asked = target.asked().len();
     // The best of a few: what else the machine does is not the program's.
     let mut best = Duration::MAX;
-    for _ in 0..5 {
+    for _ in 0..10 {
         let started = Instant::now();
         let second = sandbox.run(line("t", &target.url(), &["--resume"]));
         best = best.min(started.elapsed());
@@ -57,7 +57,7 @@ fn a_second_run_for_the_same_target_ends_at_once_and_says_who_works_since_when()
             assert!(second.stderr.contains(part), "{part}: {second:?}");
         }
     }
-    assert!(best < Duration::from_millis(300), "{best:?}");
+    assert!(best < Duration::from_millis(100), "{best:?}");
     assert_eq!(target.asked().len(), asked, "it asked the target");
 }
 

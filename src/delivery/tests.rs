@@ -246,6 +246,20 @@ async fn a_refusal_of_everything_after_successes_is_doubted_for_thirty_seconds()
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_refusal_of_everything_that_there_is_no_time_to_doubt_is_the_cause() {
+    let long = Move {
+        takes: Duration::from_secs(295),
+        ..Move::new(What::NoAnswer)
+    };
+    let target = Target::new(Api::Kafka, vec![Move::all(Yes), long], Move::all(Forbidden));
+    let delivery = target.delivery(InFlight::Fixed(1), FIVE_MINUTES);
+    for (keys, exit) in [(0..1, None), (1..2, Some(Exit::Refused))] {
+        let outcome = delivery.deliver(pins(keys)).await;
+        assert_eq!(outcome.failure.map(|failure| failure.exit), exit);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_refusal_of_everything_that_passes_costs_nothing() {
     let mut moves = vec![Move::all(Yes)];
     moves.extend(vec![Move::all(Forbidden); 3]);
