@@ -12,6 +12,7 @@ use std::{
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use bytes::Bytes;
 use percent_encoding::percent_decode_str;
 use reqwest::{
     Certificate, Client,
@@ -118,6 +119,9 @@ const OURS: [HeaderName; 5] = [
     TRANSFER_ENCODING,
 ];
 
+/// A value such as `1` or `yes` is no secret, and would be found in answers that do not repeat it.
+const SHORTEST_SECRET: usize = 6;
+
 /// A header that every request carries.
 #[derive(Debug, Clone)]
 pub(crate) struct Header {
@@ -136,6 +140,13 @@ impl Header {
 
     pub(crate) fn name(&self) -> &str {
         self.name.as_str()
+    }
+
+    /// What of the value is secret: the part behind the name of a scheme, if there is one. None: too little to be one.
+    fn credential(&self) -> Option<SecretString> {
+        let value = self.value.to_str().ok()?;
+        let credential = value.rsplit(' ').next().unwrap_or(value);
+        (credential.len() >= SHORTEST_SECRET).then(|| credential.into())
     }
 
     fn secret(name: HeaderName, value: &str) -> Result<Self, String> {
@@ -182,6 +193,8 @@ pub(crate) struct Options {
 pub(crate) struct Http {
     wire: Wire,
     base: String,
+    /// What no answer may bring back into our output.
+    secrets: Vec<SecretString>,
 }
 
 #[derive(Debug)]
@@ -199,7 +212,9 @@ pub(crate) struct NoAnswer(pub(crate) String);
 impl Http {
     pub(crate) fn new(options: Options) -> Result<Self, Failure> {
         let mut headers = HeaderMap::new();
+        let mut secrets = Vec::new();
         for header in options.headers {
+            secrets.extend(header.credential());
             headers.append(header.name, header.value);
         }
         let mut client = Client::builder()
@@ -238,6 +253,7 @@ impl Http {
         Ok(Self {
             wire: Wire::Connections(client),
             base: options.invoke_url.base(),
+            secrets,
         })
     }
 
@@ -287,9 +303,26 @@ impl Http {
             location: header(LOCATION.as_str()),
             ..Answer::default()
         };
-        answer.body = response.bytes().await.map_err(NoAnswer::new)?;
+        answer.body = masked(
+            response.bytes().await.map_err(NoAnswer::new)?,
+            &self.secrets,
+        );
         Ok(answer)
     }
+}
+
+/// A body without the secrets that it repeats: API Gateway, for one, tells what it did not like in an `Authorization` header
+/// by quoting it.
+fn masked(body: Bytes, secrets: &[SecretString]) -> Bytes {
+    let repeats = |text: &str| secrets.iter().any(|it| text.contains(it.expose_secret()));
+    if secrets.is_empty() || !repeats(&String::from_utf8_lossy(&body)) {
+        return body;
+    }
+    let mut text = String::from_utf8_lossy(&body).into_owned();
+    for secret in secrets {
+        text = text.replace(secret.expose_secret(), "***");
+    }
+    text.into()
 }
 
 /// A `Retry-After`: seconds, or a date (RFC 9110, section 10.2.3).

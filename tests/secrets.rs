@@ -6,6 +6,7 @@ use std::{
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use serde_json::json;
 
 use crate::{
     fake::{Reply, Target},
@@ -134,6 +135,16 @@ fn no_secret_is_in_any_output_or_file() {
     let healthy = Target::healthy();
     let refusing = Target::start(|_| Reply::json(401, r#"{"message":"Unauthorized"}"#));
     let moved = Target::start(|_| Reply::json(302, "").with("Location", "http://elsewhere/"));
+    // As API Gateway answers what it takes for a bad signature, and as a page that shows the request.
+    let repeating = Target::start(|asked| {
+        let sent: Vec<_> = ["authorization", "x-api-key"]
+            .iter()
+            .filter_map(|name| asked.header(name))
+            .collect();
+        let message = format!("{} is no key=value pair in the header", sent.join(" and "));
+        Reply::json(403, &json!({ "message": message }).to_string())
+            .with("x-amzn-ErrorType", "IncompleteSignatureException")
+    });
     let with_userinfo =
         |url: &str| url.replace("http://", &format!("http://me:{}@", encoded(USERINFO)));
     let target = with_userinfo(&healthy.url());
@@ -191,7 +202,7 @@ fn no_secret_is_in_any_output_or_file() {
         ["batch", "--topic-prefix", "t"],
         ["stream", "--stream-prefix", "t"],
     ] {
-        let runs: [(&str, &str, &[&str], &[(&str, &str)], i32); 10] = [
+        let runs: [(&str, &str, &[&str], &[(&str, &str)], i32); 11] = [
             (&full, &target, &key_file, &[], 0),
             (&bare, &target, &password_file, &api_key, 0),
             (&bare, &target, &[], &password, 0),
@@ -208,6 +219,7 @@ fn no_secret_is_in_any_output_or_file() {
             ),
             (&full, &with_userinfo(&refusing.url()), &[], &api_key, 77),
             (&full, &with_userinfo(&moved.url()), &[], &api_key, 78),
+            (&full, &with_userinfo(&repeating.url()), &[], &api_key, 77),
         ];
         for (database, url, more, variables, code) in runs {
             for format in formats {

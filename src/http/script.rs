@@ -29,6 +29,7 @@ impl Http {
         Self {
             wire: Wire::Script(Script(Box::new(answer))),
             base: "http://target".to_owned(),
+            secrets: Vec::new(),
         }
     }
 }
