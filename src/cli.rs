@@ -12,6 +12,7 @@ use crate::{
     http::{Header, InvokeUrl},
     pace::Rate,
     receiver::Fault,
+    shard::Shard,
     sink::kinesis_gateway::PartitionKey,
     units::{Count, Patience, Size, StreamPrefix, TopicPrefix, duration, duration_or_zero},
 };
@@ -259,6 +260,10 @@ pub(crate) struct PostArgs {
     )]
     pub(crate) to: Option<i128>,
 
+    /// This machine's share of a run that N do together: the posts whose key divided by N leaves I - 1
+    #[arg(long, value_name = "I/N", help_heading = "Which posts")]
+    pub(crate) shard: Option<Shard>,
+
     /// Posts per second (30/m and 100/h are understood), or max
     #[arg(
         long,
@@ -406,7 +411,7 @@ pub(crate) struct SendingArgs {
 /// What a run leaves for the next one.
 #[derive(Debug, Args)]
 pub(crate) struct StateArgs {
-    /// Where the run keeps its place and what it sets aside [default: ~/.local/state/pinemu/batch-PREFIX or stream-PREFIX]
+    /// Where the run keeps its place and what it sets aside [default: ~/.local/state/pinemu/batch-PREFIX or stream-PREFIX, with -shard-I-of-N]
     #[arg(long, value_name = "DIR", help_heading = "State")]
     pub(crate) state_dir: Option<PathBuf>,
 

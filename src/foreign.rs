@@ -13,6 +13,7 @@ use crate::{
     http::{Header, InvokeUrl, retry_after},
     pace::Rate,
     receiver::{Fault, Plan},
+    shard::Shard,
     sink::{Answer, Verdict, kinesis_gateway::PartitionKey},
     source::Database,
     state::{checkpoint::Checkpoint, undelivered::Undelivered},
@@ -116,6 +117,7 @@ const OPTIONS: Case = (
         "forever",
         "100years",
         "30/m",
+        "3/4",
         "1e3",
         "max",
         "text:partition-1",
@@ -145,6 +147,10 @@ const OPTIONS: Case = (
         }
         if let Ok(Rate::PerSecond(rate)) = text.parse() {
             assert!(rate.is_normal() && rate > 0.0);
+        }
+        if let Ok(shard) = text.parse::<Shard>() {
+            assert!((1..=shard.of()).contains(&shard.number()));
+            assert_eq!(shard.to_string().parse(), Ok(shard));
         }
         if let Ok(key) = text.parse::<PartitionKey>() {
             assert_eq!(key.to_string().parse(), Ok(key));

@@ -5,8 +5,10 @@
 
 use rand::{Rng, SeedableRng, rngs::ChaCha8Rng};
 
+use crate::shard::Shard;
+
 /// Sets the round keys apart from all other random numbers that a random seed yields.
-const ORDER: u64 = 2;
+const ORDER: u8 = 2;
 /// Enough for neighbours to part for good; four already pass statistical tests.
 const ROUNDS: usize = 6;
 
@@ -19,10 +21,11 @@ pub(crate) struct Permutation {
 }
 
 impl Permutation {
-    /// The shuffle that belongs to a random seed and a pass; each pass has its own. `len` is at most 2^66.
-    pub(crate) fn new(len: u128, random_seed: u64, pass: u64) -> Self {
+    /// The shuffle that belongs to a random seed, a shard and a pass; each has its own, so that shards do not walk through
+    /// neighbouring keys side by side. `len` is at most 2^66.
+    pub(crate) fn new(len: u128, random_seed: u64, shard: Shard, pass: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(random_seed);
-        rng.set_stream(ORDER);
+        rng.set_stream(shard.stream(ORDER));
         rng.set_word_pos(u128::from(pass) * (ROUNDS as u128) * 2);
         let bits = u128::BITS - len.saturating_sub(1).leading_zeros();
         let keys = std::array::from_fn(|_| rng.next_u64());
@@ -78,7 +81,7 @@ mod tests {
     #[test]
     fn every_number_stands_at_one_position() {
         for len in [1, 2, 3, 4, 5, 16, 17, 1000, 11_154, 100_000] {
-            let order = Permutation::new(len, 100, 0);
+            let order = Permutation::new(len, 100, Shard::WHOLE, 0);
             let mut seen: Vec<u128> = (0..len).map(|position| order.at(position)).collect();
             seen.sort_unstable();
             assert!(seen.into_iter().eq(0..len), "{len}");
@@ -88,30 +91,31 @@ mod tests {
     #[test]
     fn the_widest_range_of_keys_fits() {
         let len = u128::from(u64::MAX) + (1 << 63) + 1;
-        let order = Permutation::new(len, 1, 0);
+        let order = Permutation::new(len, 1, Shard::WHOLE, 0);
         for position in [0, 1, len / 2, len - 1] {
             assert!(order.at(position) < len);
         }
     }
 
     #[test]
-    fn each_pass_and_each_seed_has_an_order_of_its_own() {
-        let order = |seed, pass| {
-            let order = Permutation::new(1000, seed, pass);
+    fn each_pass_each_seed_and_each_shard_has_an_order_of_its_own() {
+        let order = |seed, pass, shard: &str| {
+            let order = Permutation::new(1000, seed, shard.parse().unwrap(), pass);
             (0..1000)
                 .map(|position| order.at(position))
                 .collect::<Vec<_>>()
         };
-        assert_eq!(order(1, 0), order(1, 0));
-        assert_ne!(order(1, 0), order(1, 1));
-        assert_ne!(order(1, 0), order(2, 0));
+        assert_eq!(order(1, 0, "1/1"), order(1, 0, "1/1"));
+        assert_ne!(order(1, 0, "1/1"), order(1, 1, "1/1"));
+        assert_ne!(order(1, 0, "1/1"), order(2, 0, "1/1"));
+        assert_ne!(order(1, 0, "1/4"), order(1, 0, "2/4"));
     }
 
     #[test]
     #[expect(clippy::cast_precision_loss, reason = "small numbers")]
     fn neighbours_are_no_longer_neighbours() {
         // The mean distance of successive numbers in a random order is a third of their range.
-        let order = Permutation::new(10_000, 7, 0);
+        let order = Permutation::new(10_000, 7, Shard::WHOLE, 0);
         let sum: u128 = (1..10_000)
             .map(|position| order.at(position).abs_diff(order.at(position - 1)))
             .sum();

@@ -29,6 +29,7 @@ use url::Url;
 use crate::{
     failure::{Exit, Failure, OrExit},
     post::{Cursor, Key, Kind, PerKind, Post},
+    shard::Shard,
 };
 use encode::{Column, Rows, Shape};
 use reader::Reader;
@@ -56,6 +57,8 @@ pub(crate) struct Options {
     /// The range of the key, ends included.
     pub(crate) from: Option<Key>,
     pub(crate) to: Option<Key>,
+    /// Whose posts.
+    pub(crate) shard: Shard,
     /// Where an earlier run stood; none: from the beginning.
     pub(crate) after: Option<Cursor>,
     /// How many posts will be taken at the most, so that a short run reads little.
@@ -142,7 +145,7 @@ pub(crate) struct Oddities {
     pub(crate) incomplete: Tally,
     /// Further rows with a key that was there before.
     pub(crate) repeated: PerKind<Tally>,
-    /// Rows whose key is NULL.
+    /// Rows whose key is NULL. Of several shards the first counts them.
     pub(crate) keyless: PerKind<u64>,
 }
 
@@ -468,8 +471,29 @@ impl Table {
         quoted(&self.columns[self.key].name)
     }
 
-    /// The condition on the key: after one that has been read, inside the range; never NULL.
+    /// The condition on the key: after one that has been read, inside the range, of the shard; never NULL.
     fn condition(&self, after: Option<Key>, options: &Options) -> String {
+        let mut conditions = self.range(after, options);
+        conditions.extend(self.share(options.shard));
+        all_of(&conditions)
+    }
+
+    /// The rows of a shard, so that those of the others do not travel; none if there are no others.
+    fn share(&self, shard: Shard) -> Option<String> {
+        let (key, of, remainder) = (self.key_name(), shard.of(), shard.remainder());
+        // Both databases give the remainder the sign of the key.
+        match (of, remainder) {
+            (1, _) => None,
+            (_, 0) => Some(format!("{key} % {of} = 0")),
+            _ => Some(format!(
+                "{key} % {of} IN ({remainder}, -{})",
+                of - remainder
+            )),
+        }
+    }
+
+    /// What an index finds: after one that has been read, inside the range; never NULL.
+    fn range(&self, after: Option<Key>, options: &Options) -> Vec<String> {
         let key = self.key_name();
         let mut conditions = Vec::new();
         match (after, options.from) {
@@ -479,11 +503,15 @@ impl Table {
             (None, None) => {}
         }
         conditions.extend(options.to.map(|to| format!("{key} <= {to}")));
-        if conditions.is_empty() {
-            String::new()
-        } else {
-            format!(" WHERE {}", conditions.join(" AND "))
-        }
+        conditions
+    }
+}
+
+fn all_of(conditions: &[String]) -> String {
+    if conditions.is_empty() {
+        String::new()
+    } else {
+        format!(" WHERE {}", conditions.join(" AND "))
     }
 }
 

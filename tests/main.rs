@@ -20,6 +20,7 @@ mod lock;
 mod resend;
 mod resume;
 mod secrets;
+mod shard;
 mod signals;
 mod soak;
 mod sources;

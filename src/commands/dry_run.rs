@@ -21,7 +21,7 @@ pub(super) async fn run(plan: &Plan, stop: &CancellationToken) -> Result<Exit, F
         .iter()
         .flat_map(|header| [header.name(), ": ***\n"])
         .collect();
-    let count = plan.args.count.map_or(POSTS, |count| count.0);
+    let count = plan.count().unwrap_or(POSTS);
     let read = plan.database.clone().read(plan.source_options(Some(count)));
     let Some(posts) = stop.run_until_cancelled(read).await else {
         return Ok(Exit::Success);
@@ -43,7 +43,7 @@ pub(super) async fn run(plan: &Plan, stop: &CancellationToken) -> Result<Exit, F
     }
     let oddities = posts.oddities();
     plan.warn_of(&oddities);
-    if shown || stop.is_cancelled() {
+    if shown || count == 0 || stop.is_cancelled() {
         Ok(Exit::Success)
     } else {
         Err(plan.no_rows(&oddities))

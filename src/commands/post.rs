@@ -1,6 +1,11 @@
 //! `batch` and `stream`: from settings to a run, and from its end to a summary and an exit status.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fmt::Write,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use rand::Rng;
 use tokio_util::sync::CancellationToken;
@@ -24,6 +29,7 @@ use crate::{
     pipeline::{self, Ended},
     post::{Cursor, Key, Kind, PerKind},
     progress::Progress,
+    shard::Shard,
     sink::{
         Sink,
         kafka_rest::{KafkaRest, RecordKey},
@@ -137,7 +143,10 @@ async fn run(
     if args.demo {
         demo::make_directory()?;
     }
-    let state_name = format!("{command}-{prefix}");
+    let mut state_name = format!("{command}-{prefix}");
+    if let Some(shard) = args.shard {
+        let _ = write!(state_name, "-shard-{}-of-{}", shard.number(), shard.of());
+    }
     let state_dir = match &args.state.state_dir {
         Some(dir) => dir.clone(),
         None if args.demo => demo::state_dir(&state_name),
@@ -222,7 +231,7 @@ fn resume(
     args: &mut PostArgs,
     origin: &Origin,
     database: &Database,
-    state_dir: &std::path::Path,
+    state_dir: &Path,
 ) -> Result<Option<Checkpoint>, Failure> {
     let Some(checkpoint) = Checkpoint::load(state_dir)? else {
         return Ok(None);
@@ -243,7 +252,7 @@ fn resume(
         from: args.from.map(Key),
         to: args.to.map(Key),
         random_seed: args.random_seed,
-        shard: None,
+        shard: args.shard,
     };
     checkpoint.agree(&wanted, state_dir)?;
     args.order = if checkpoint.order == order_word(OrderArg::Index) {
@@ -254,6 +263,7 @@ fn resume(
     args.from = checkpoint.from.map(|key| key.0);
     args.to = checkpoint.to.map(|key| key.0);
     args.random_seed = Some(checkpoint.random_seed);
+    args.shard = checkpoint.shard;
     Ok(Some(checkpoint))
 }
 
@@ -266,6 +276,20 @@ fn order_word(order: OrderArg) -> &'static str {
 }
 
 impl Plan {
+    fn shard(&self) -> Shard {
+        self.args.shard.unwrap_or(Shard::WHOLE)
+    }
+
+    /// How many posts this shard takes at the most.
+    pub(super) fn count(&self) -> Option<u64> {
+        self.args.count.map(|count| self.shard().part_of(count.0))
+    }
+
+    /// Posts per second that this shard is asked for.
+    fn rate(&self) -> Rate {
+        self.args.rate.divided_by(self.shard().of())
+    }
+
     pub(super) fn source_options(&self, count: Option<u64>) -> source::Options {
         let args = &self.args;
         source::Options {
@@ -282,6 +306,7 @@ impl Plan {
             },
             from: args.from.map(Key),
             to: args.to.map(Key),
+            shard: self.shard(),
             after: self.resumed.as_ref().map(|checkpoint| checkpoint.position),
             count,
             retry_for: args.sending.retry_for.0,
@@ -297,13 +322,19 @@ impl Plan {
             .resumed
             .as_ref()
             .map_or(0, |checkpoint| checkpoint.posts);
-        Schedule::new(self.args.rate, arrivals, self.random_seed, posts)
+        Schedule::new(
+            self.args.rate,
+            arrivals,
+            self.random_seed,
+            self.shard(),
+            posts,
+        )
     }
 
     fn pipeline_options(&self) -> pipeline::Options {
         let args = &self.args;
         pipeline::Options {
-            count: args.count.map(|count| count.0),
+            count: self.count(),
             duration: args.duration,
             batch: sending::batch_limits(&args.sending, &self.sink),
             one_by_one: sending::is_one_by_one(&args.sending),
@@ -330,14 +361,14 @@ impl Plan {
             from: args.from.map(Key),
             to: args.to.map(Key),
             random_seed: self.random_seed,
-            shard: None,
+            shard: args.shard,
             posts,
             position,
         }
     }
 
-    fn facts(&self, target: String) -> Facts {
-        let asked = match self.args.rate {
+    fn facts(&self, target: String, state_dir: &Path) -> Facts {
+        let asked = match self.rate() {
             Rate::PerSecond(rate) => Some(rate),
             Rate::Max => None,
         };
@@ -347,16 +378,16 @@ impl Plan {
             Sink::KafkaRest(_) => "--topic-prefix",
             Sink::KinesisGateway(_) => "--stream-prefix",
         };
-        let state_dir = match &self.args.state.state_dir {
-            Some(dir) => format!(" --state-dir {}", shell_quoted(&dir.to_string_lossy())),
-            None if self.args.demo => format!(
+        // Resend finds by itself only what subcommand and prefix tell.
+        let args = &self.args;
+        let told = args.state.state_dir.is_some() || args.demo || args.shard.is_some();
+        let state_dir = if told {
+            format!(
                 " --state-dir {}",
-                shell_quoted(
-                    &demo::state_dir(&format!("{}-{}", self.command, self.prefix))
-                        .to_string_lossy()
-                )
-            ),
-            None => String::new(),
+                shell_quoted(&state_dir.to_string_lossy())
+            )
+        } else {
+            String::new()
         };
         Facts {
             resend: format!(
@@ -380,15 +411,26 @@ impl Plan {
             OrderArg::Random => "in random order",
             OrderArg::Index => "by key",
         };
-        let rate = match args.rate {
-            Rate::PerSecond(rate) => format!("at {rate} posts/s"),
-            Rate::Max => "as fast as possible".to_owned(),
-        };
         let end = match (args.count, args.duration, args.order) {
             (Some(count), _, _) => format!("{} posts", grouped(count.0)),
             (None, Some(duration), _) => humantime::format_duration(duration).to_string(),
             (None, None, OrderArg::Random) => "until stopped".to_owned(),
             (None, None, OrderArg::Index) => "until the last, or stopped".to_owned(),
+        };
+        let rate = match (self.rate(), args.shard) {
+            (Rate::Max, _) => "as fast as possible".to_owned(),
+            (Rate::PerSecond(rate), None) => format!("at {rate} posts/s"),
+            (rate, Some(_)) => format!("at {rate}"),
+        };
+        let shard = args
+            .shard
+            .map(|shard| format!("shard {} of {}", shard.number(), shard.of()));
+        let what = match (shard, self.count()) {
+            (None, _) => format!("{order} {rate}, {end}"),
+            (Some(shard), Some(part)) => {
+                format!("{order}, {shard}: {} of {end} {rate}", grouped(part))
+            }
+            (Some(shard), None) => format!("{order}, {shard}: {rate}, {end}"),
         };
         let after = self
             .resumed
@@ -396,7 +438,7 @@ impl Plan {
             .map(|before| format!(", after {}", grouped(before.posts)));
         let source = self.database.name();
         format!(
-            "Posting {order} {rate}, {end}{}: {source} to {target} ({}).",
+            "Posting {what}{}: {source} to {target} ({}).",
             after.unwrap_or_default(),
             self.prefix
         )
@@ -421,7 +463,7 @@ impl Plan {
         };
         let http = sending::http(&args.target, &args.sending, invoke_url)?;
         let target = http.base().to_owned();
-        let facts = self.facts(target.clone());
+        let facts = self.facts(target.clone(), &state_dir);
         let delivery = sending::delivery(&args.sending, &self.sink);
         let delivery = Arc::new(Delivery::new(self.sink.clone(), http, delivery));
         let read = self
@@ -543,6 +585,8 @@ impl Plan {
         let name = self.database.name();
         let what = if oddities.incomplete.count > 0 {
             format!("none of the keys in {name} has a row in all three tables")
+        } else if let Some(shard) = self.args.shard {
+            format!("{name} holds no rows to post in shard {shard}; others may have some")
         } else if self.args.from.is_some() || self.args.to.is_some() {
             format!("{name} holds no rows to post between --from and --to")
         } else {

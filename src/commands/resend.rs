@@ -25,6 +25,7 @@ use crate::{
     pipeline::{self, BatchLimits, Ended},
     post::{Cursor, PerKind, Post},
     progress::Progress,
+    shard::Shard,
     sink::{
         Sink,
         kafka_rest::{KafkaRest, RecordKey},
@@ -491,7 +492,7 @@ async fn send_route(
     };
     let progress = Progress::new(when, None);
     let (feed, mut posts) = Posts::channel();
-    let schedule = Schedule::new(Rate::Max, Arrivals::Constant, 0, 0);
+    let schedule = Schedule::new(Rate::Max, Arrivals::Constant, 0, Shard::WHOLE, 0);
     let running = pipeline::run(
         &mut posts,
         schedule,

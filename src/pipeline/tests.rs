@@ -24,6 +24,7 @@ use crate::{
     limiter::InFlight,
     pace::{Arrivals, Rate},
     post::{Cursor, Key, Kind},
+    shard::Shard,
     source::Chunk,
     state::checkpoint::Checkpoint,
 };
@@ -253,7 +254,7 @@ async fn run_plan(plan: &Plan, target: &Target, dir: &Path) -> (Ended, Result<()
             stop.cancel();
         });
     }
-    let schedule = Schedule::new(plan.rate, Arrivals::Constant, 1, 0);
+    let schedule = Schedule::new(plan.rate, Arrivals::Constant, 1, Shard::WHOLE, 0);
     let mut ledger = Ledger::of_run(dir.to_owned(), checkpoint()).unwrap();
     let progress = Progress::new(When::Never, None);
     let options = plan.options();

@@ -16,8 +16,8 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use super::{Connection, Database, Oddities, Options, Row, RowError, Rows, Table, lock};
-use crate::{failure::Failure, post::Key, retry::Backoff};
+use super::{Connection, Database, Oddities, Options, Row, RowError, Rows, Table, all_of, lock};
+use crate::{failure::Failure, post::Key, retry::Backoff, shard::Shard};
 
 /// JSON that a page holds, about.
 const PAGE_BYTES: usize = 2 * 1024 * 1024;
@@ -122,9 +122,9 @@ impl Reader {
         Ok(rows)
     }
 
-    /// Counts the rows that have no key, where that can be.
-    pub(super) async fn count_keyless(&mut self) -> Result<(), Failure> {
-        if self.table.nullable {
+    /// Counts the rows that have no key, where that can be; they belong to no shard, so the first one does.
+    pub(super) async fn count_keyless(&mut self, shard: Shard) -> Result<(), Failure> {
+        if self.table.nullable && shard.number() == 1 {
             // The key column of the answer holds the number.
             let (key, name) = (self.table.key_name(), super::quoted(&self.table.name));
             let count = self
@@ -137,13 +137,14 @@ impl Reader {
         Ok(())
     }
 
-    /// The lowest and the highest key in the range; none if there is no row.
+    /// The lowest and the highest key in the range, of all shards; none if there is no row.
     pub(super) async fn bounds(
         &mut self,
         options: &Options,
     ) -> Result<Option<(Key, Key)>, Failure> {
         let (key, name) = (self.table.key_name(), super::quoted(&self.table.name));
-        let condition = self.table.condition(None, options);
+        // An index knows the ends of a range, but not those of a shard.
+        let condition = all_of(&self.table.range(None, options));
         let low = self
             .number(&format!("SELECT MIN({key}) FROM {name}{condition}"))
             .await?;
@@ -234,7 +235,7 @@ impl Reader {
             self.scan_at_once(&options, &pages).await
         };
         let ended = match scanned {
-            Ok(()) => self.count_keyless().await,
+            Ok(()) => self.count_keyless(options.shard).await,
             Err(failure) => Err(failure),
         };
         if let Err(failure) = ended {

@@ -14,6 +14,7 @@ use crate::{
     failure::Failure,
     permutation::Permutation,
     post::{Cursor, Key, Kind, PerKind, Post, Record},
+    shard::Shard,
 };
 
 /// Keys that are looked up at a time. MariaDB turns a list of 1,000 into a table of its own, which costs more.
@@ -62,32 +63,17 @@ pub(super) async fn read(
             Some(place) => place,
             None => match bounds(&mut readers, options).await? {
                 Some((low, high)) => (low, high, 0),
-                None => return Ok(()),
+                None => return count_keyless(&mut readers, options.shard, pass).await,
             },
         };
-        let order = Permutation::new((high.0 - low.0).unsigned_abs() + 1, random_seed, pass);
+        let walk = Pass::new(pass, low, high, options.shard, random_seed);
         let mut window = options.count.map_or(FIRST_WINDOW, |count| {
             usize::try_from(count)
                 .unwrap_or(WINDOW)
                 .clamp(1, FIRST_WINDOW)
         });
-        while position < order.len() {
-            let end = order.len().min(position + window as u128);
-            // The offset is below the width of the range, so the sum is a key again.
-            let place = |position| {
-                let key = Key(low.0.wrapping_add_unsigned(order.at(position)));
-                let next = position + 1;
-                (
-                    key,
-                    Cursor::Random {
-                        pass,
-                        low,
-                        high,
-                        next,
-                    },
-                )
-            };
-            let places: Vec<(Key, Cursor)> = (position..end).map(place).collect();
+        while position < walk.order.len() {
+            let places = walk.window(position, window);
             // What a later pass meets has been counted in the first.
             let counted = (pass == 0).then_some(oddities);
             let posts = look_up(&mut readers, &places, counted).await?;
@@ -101,14 +87,10 @@ pub(super) async fn read(
             if !posts.is_empty() && chunks.send(Ok(posts)).await.is_err() {
                 return Ok(());
             }
-            position = end;
+            position += places.len() as u128;
             window = WINDOW;
         }
-        if pass == 0 {
-            for kind in Kind::ALL {
-                readers[kind].count_keyless().await?;
-            }
-        }
+        count_keyless(&mut readers, options.shard, pass).await?;
         if !posted {
             return Ok(());
         }
@@ -116,7 +98,61 @@ pub(super) async fn read(
     }
 }
 
-/// The lowest and the highest key of all three tables together.
+/// A pass: every key of a shard between two keys stands at one position, whether it has rows or not.
+struct Pass {
+    number: u64,
+    /// The lowest and the highest key, which are the shard's.
+    low: Key,
+    high: Key,
+    /// From a key of the shard to its next.
+    step: u32,
+    order: Permutation,
+}
+
+impl Pass {
+    fn new(number: u64, low: Key, high: Key, shard: Shard, random_seed: u64) -> Self {
+        let step = shard.of();
+        let keys = (high.0 - low.0).unsigned_abs() / u128::from(step) + 1;
+        Self {
+            number,
+            low,
+            high,
+            step,
+            order: Permutation::new(keys, random_seed, shard, number),
+        }
+    }
+
+    /// The keys at up to so many positions, each with the place behind it.
+    fn window(&self, position: u128, most: usize) -> Vec<(Key, Cursor)> {
+        let end = self.order.len().min(position + most as u128);
+        let place = |position| {
+            // At most the width of the range, so the sum is a key again.
+            let offset = self.order.at(position) * u128::from(self.step);
+            let cursor = Cursor::Random {
+                pass: self.number,
+                low: self.low,
+                high: self.high,
+                next: position + 1,
+            };
+            (Key(self.low.0.wrapping_add_unsigned(offset)), cursor)
+        };
+        (position..end).map(place).collect()
+    }
+}
+
+/// Once: what a later pass meets has been counted in the first.
+async fn count_keyless(
+    readers: &mut PerKind<Reader>,
+    shard: Shard,
+    pass: u64,
+) -> Result<(), Failure> {
+    for kind in Kind::ALL.into_iter().filter(|_| pass == 0) {
+        readers[kind].count_keyless(shard).await?;
+    }
+    Ok(())
+}
+
+/// The lowest and the highest key of the shard within those of all three tables together.
 async fn bounds(
     readers: &mut PerKind<Reader>,
     options: &Options,
@@ -129,7 +165,7 @@ async fn bounds(
             }));
         }
     }
-    Ok(range)
+    Ok(range.and_then(|(low, high)| options.shard.within(low, high)))
 }
 
 /// The posts at `places`, in their order.
@@ -200,4 +236,57 @@ async fn find(
         }
     }
     Ok(records)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shard::tests::shards;
+
+    /// The keys of a pass, in its order.
+    fn keys(low: i128, high: i128, shard: Shard) -> impl Iterator<Item = Key> {
+        let (low, high) = shard.within(Key(low), Key(high)).unwrap();
+        let pass = Pass::new(0, low, high, shard, 100);
+        let mut position = 0;
+        std::iter::from_fn(move || {
+            let window = pass.window(position, WINDOW);
+            position += window.len() as u128;
+            (!window.is_empty()).then_some(window)
+        })
+        .flatten()
+        .map(|(key, _)| key)
+    }
+
+    #[test]
+    fn a_pass_over_a_million_keys_has_each_key_once_whole_and_in_eight_shards() {
+        const LOW: i128 = -400_003;
+        for of in [1, 8] {
+            let mut times = vec![0_u8; 1_000_000];
+            let end = LOW + times.len() as i128 - 1;
+            for shard in shards(of) {
+                for key in keys(LOW, end, shard) {
+                    let remainder = key.0.rem_euclid(i128::from(of));
+                    assert_eq!(remainder, i128::from(shard.remainder()), "{key}");
+                    times[usize::try_from(key.0 - LOW).unwrap()] += 1;
+                }
+            }
+            assert!(times.iter().all(|times| *times == 1));
+        }
+    }
+
+    #[test]
+    fn the_widest_range_of_keys_fits_in_every_shard() {
+        for of in [1, 2, 7, 1000] {
+            for shard in shards(of).take(8) {
+                let (low, high) = shard.within(Key::MIN, Key::MAX).unwrap();
+                let pass = Pass::new(0, low, high, shard, 7);
+                let last = pass.window(pass.order.len() - 1, WINDOW);
+                assert_eq!(last.len(), 1);
+                for (key, _) in pass.window(0, WINDOW).into_iter().chain(last) {
+                    assert!(key >= low && key <= high);
+                    assert_eq!(shard.within(key, key), Some((key, key)));
+                }
+            }
+        }
+    }
 }

@@ -12,6 +12,7 @@ use super::{cannot_read, cannot_write, if_there, remove};
 use crate::{
     failure::{Exit, Failure, OrExit},
     post::{Cursor, Key},
+    shard::Shard,
 };
 
 pub(super) const FILE: &str = "checkpoint.json";
@@ -33,7 +34,7 @@ pub(crate) struct Checkpoint {
     pub(crate) from: Option<Key>,
     pub(crate) to: Option<Key>,
     pub(crate) random_seed: u64,
-    pub(crate) shard: Option<String>,
+    pub(crate) shard: Option<Shard>,
     /// Settled over all resumed runs: the number of the next pause.
     pub(crate) posts: u64,
     pub(crate) position: Cursor,
@@ -51,7 +52,7 @@ pub(crate) struct Identity {
     pub(crate) from: Option<Key>,
     pub(crate) to: Option<Key>,
     pub(crate) random_seed: Option<u64>,
-    pub(crate) shard: Option<String>,
+    pub(crate) shard: Option<Shard>,
 }
 
 #[derive(Deserialize)]
@@ -116,6 +117,7 @@ impl Checkpoint {
         let some = |text: &str| Some(text.to_owned());
         let key = |key: Option<Key>| key.map(|key| key.to_string());
         let seed = |seed: u64| seed.to_string();
+        let shard = |shard: Option<Shard>| shard.map(|shard| shard.to_string());
         // What, as recorded, as given, what to do.
         #[rustfmt::skip]
         let all = [
@@ -127,7 +129,7 @@ impl Checkpoint {
             ("--from", key(self.from), key(wanted.from), AS_RECORDED),
             ("--to", key(self.to), key(wanted.to), AS_RECORDED),
             ("--random-seed", Some(seed(self.random_seed)), wanted.random_seed.map(seed), AS_RECORDED),
-            ("--shard", self.shard.clone(), wanted.shard.clone(), AS_RECORDED),
+            ("--shard", shard(self.shard), shard(wanted.shard), AS_RECORDED),
         ];
         for (what, recorded, given, cure) in all {
             let Some(given) = given else { continue };
@@ -181,7 +183,7 @@ pub(super) mod tests {
             from: Some(Key::MIN),
             to: None,
             random_seed: u64::MAX,
-            shard: Some("1/4".to_owned()),
+            shard: "1/4".parse().ok(),
             posts,
             position: Cursor::Random {
                 pass: u64::MAX,
@@ -239,7 +241,8 @@ pub(super) mod tests {
         let newer = text.replace(r#""version":1"#, r#""version":2"#);
         let other_order = text.replace(r#""order":"random""#, r#""order":"index""#);
         let no_key = text.replace("-9223372036854775808", "-9223372036854775809");
-        let mut all = vec![newer, other_order, no_key, "[]".to_owned()];
+        let no_shard = text.replace("1/4", "5/4");
+        let mut all = vec![newer, other_order, no_key, no_shard, "[]".to_owned()];
         all.extend((0..text.len()).map(|cut| text[..cut].to_owned()));
         for text in all {
             let failure = load(text.as_bytes()).unwrap_err();
@@ -272,7 +275,7 @@ pub(super) mod tests {
             order: Some("random".to_owned()),
             from: Some(Key::MIN),
             random_seed: Some(u64::MAX),
-            shard: Some("1/4".to_owned()),
+            shard: "1/4".parse().ok(),
             ..identity()
         };
         checkpoint(1).agree(&same, here).unwrap();
@@ -295,7 +298,7 @@ pub(super) mod tests {
             (other(|w| w.from = Some(Key(5))), ["-9223372036854775808", "5", "--from"]),
             (other(|w| w.to = Some(Key(6))), ["without --to", "6", "--to"]),
             (other(|w| w.random_seed = Some(7)), ["18446744073709551615", "7", "--random-seed"]),
-            (other(|w| w.shard = Some("2/4".into())), ["1/4", "2/4", "--shard"]),
+            (other(|w| w.shard = "2/4".parse().ok()), ["1/4", "2/4", "--shard"]),
         ];
         for (wanted, parts) in all {
             let failure = checkpoint(1)
