@@ -9,7 +9,7 @@
 //! | what users type | `cli` (every option), `config` (flags over variables over file), `commands` (one file per verb) |
 //! | engine | `pipeline` (the one loop over batches), `delivery` (the one loop over attempts) |
 //! | edges to the world | `source` (databases), `http`, `receiver` (the local target), `seeding`, `progress`, `summary`, `telemetry` |
-//! | policy, pure | `sink` (requests and verdicts of each target), `pace`, `permutation`, `shard`, `retry`, `sample`, `units` |
+//! | policy, pure | `sink` (requests and verdicts of each target), `pace`, `permutation`, `shard`, `digest`, `retry`, `sample`, `units` |
 //! | domain | `post`, `failure` |
 //!
 //! A post travels `source` → `pipeline` (when due, into a batch) → `delivery` (`sink` makes the request, `http` sends it,
@@ -23,6 +23,7 @@ mod cli;
 mod commands;
 mod config;
 mod delivery;
+mod digest;
 mod failure;
 #[cfg(test)]
 mod foreign;

@@ -21,6 +21,7 @@ use tracing::warn;
 
 use crate::{
     delivery::{Delivery, Outcome},
+    digest::Digest,
     failure::{Exit, Failure},
     pace::Schedule,
     post::{PerKind, Post},
@@ -53,6 +54,8 @@ pub(crate) struct Options {
     pub(crate) max_undelivered: Option<u64>,
     /// How long what is on the wire may settle once the run is told to stop.
     pub(crate) grace: Duration,
+    /// Digest what leaves the pacer.
+    pub(crate) digest: bool,
 }
 
 /// When a batch is full.
@@ -79,6 +82,8 @@ pub(crate) struct Ended {
     /// Told to stop before its end.
     pub(crate) stopped: bool,
     pub(crate) failure: Option<Failure>,
+    /// Of the posts that left the pacer, if it was asked for.
+    pub(crate) digest: Option<Digest>,
 }
 
 impl Ended {
@@ -92,6 +97,7 @@ impl Ended {
             exhausted: false,
             stopped: true,
             failure: None,
+            digest: None,
         }
     }
 }
@@ -124,6 +130,7 @@ pub(crate) async fn run(
         broken: false,
         lateness: histogram(),
         failure: None,
+        digest: options.digest.then(Digest::default),
     };
     let stopped = run.until_told(posts, stop).await;
     let stopped = stopped || run.failure.is_some();
@@ -139,6 +146,7 @@ pub(crate) async fn run(
         exhausted: !run.source_open && run.waiting.is_empty(),
         stopped,
         failure: run.failure,
+        digest: run.digest,
     }
 }
 
@@ -164,6 +172,7 @@ struct Run<'a> {
     broken: bool,
     lateness: Histogram<u64>,
     failure: Option<Failure>,
+    digest: Option<Digest>,
 }
 
 /// When a post is due, from the start of the run; none: at once.
@@ -274,6 +283,9 @@ impl Run<'_> {
                 );
             }
             if let Some(post) = self.waiting.pop_front() {
+                if let Some(digest) = &mut self.digest {
+                    digest.add(&post, due);
+                }
                 self.batch.push(post, &sizes, now);
             }
             self.due = None;

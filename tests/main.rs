@@ -9,6 +9,7 @@
 
 mod cli;
 mod database_faults;
+mod digest;
 mod disk;
 mod end_to_end;
 mod failures;

@@ -340,6 +340,7 @@ impl Plan {
             one_by_one: sending::is_one_by_one(&args.sending),
             max_undelivered: Some(args.sending.max_undelivered.0),
             grace: args.sending.grace,
+            digest: args.output.verbose > 0,
         }
     }
 

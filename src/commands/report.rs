@@ -46,7 +46,7 @@ pub(super) fn exit(ended: &Ended) -> Exit {
     }
 }
 
-/// Prints the summary and keeps it. `incomplete`: keys without all three rows.
+/// Prints the summary and keeps it, and the digest if there is one. `incomplete`: keys without all three rows.
 pub(super) async fn give(
     facts: &Facts,
     ended: &Ended,
@@ -54,6 +54,10 @@ pub(super) async fn give(
     incomplete: u64,
     form: Form<'_>,
 ) -> Result<(), Failure> {
+    if let Some(digest) = &ended.digest {
+        let posts = grouped(digest.posts());
+        say(&format!("digest of {posts} posts: {digest}"));
+    }
     let summary = summary(facts, ended, attempts, incomplete);
     // A struct of numbers and strings always has a JSON form.
     let json = serde_json::to_string(&summary).unwrap_or_default();

@@ -468,6 +468,7 @@ async fn send_route(
         one_by_one: sending::is_one_by_one(&args.sending),
         max_undelivered: Some(args.sending.max_undelivered.0),
         grace: args.sending.grace,
+        digest: false,
     };
     let facts = Facts {
         command: "resend",

@@ -107,6 +107,7 @@ impl Plan {
             one_by_one: self.one_by_one,
             max_undelivered: self.max_undelivered,
             grace: self.grace,
+            digest: false,
         }
     }
 }
