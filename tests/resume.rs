@@ -153,12 +153,13 @@ fn pauses(receiver: &mut Receiver, posts: std::ops::Range<usize>) -> Vec<f64> {
 fn the_pauses_of_people_go_on_where_they_were() {
     let sandbox = Sandbox::new();
     sandbox.seeded(40);
+    // The first pauses of this seed differ much from those that follow, by more than a busy machine adds.
     let post = |receiver: &Receiver, more: &[&str]| {
         let url = receiver.url();
         #[rustfmt::skip]
         let line = [
             "stream", "--stream-prefix", "t", "--database-url", "sqlite:seed.db", "--invoke-url", &url, "--rate", "5/s",
-            "--order", "index", "--random-seed", "3", "--partition-key", "kind",
+            "--order", "index", "--random-seed", "47", "--partition-key", "kind",
         ];
         let ended = sandbox.run(line.iter().chain(more));
         assert_eq!(ended.code(), 0, "{ended:?}");

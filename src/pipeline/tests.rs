@@ -42,6 +42,9 @@ struct Plan {
     chunks: Vec<(Duration, Vec<usize>)>,
     source_fails: bool,
     rate: Rate,
+    arrivals: Arrivals,
+    /// Posts of earlier runs, after which keys and pauses go on.
+    before: u64,
     count: Option<u64>,
     duration: Option<Duration>,
     batch: BatchLimits,
@@ -62,6 +65,8 @@ impl Default for Plan {
             chunks: Vec::new(),
             source_fails: false,
             rate: Rate::Max,
+            arrivals: Arrivals::Constant,
+            before: 0,
             count: None,
             duration: None,
             batch: BatchLimits {
@@ -154,7 +159,7 @@ prop_compose! {
         Plan {
             api, in_flight, retry_for: Duration::from_secs(retry_for), chunks, source_fails, rate, count,
             duration: duration.map(millis), batch, one_by_one, max_undelivered, grace: millis(grace),
-            stop: stop.map(millis), moves, after,
+            stop: stop.map(millis), moves, after, arrivals: Arrivals::Constant, before: 0,
         }
     }
 }
@@ -223,9 +228,9 @@ fn watch_the_disk(dir: &Path) -> impl FnMut(&HashSet<Name>) -> Option<String> + 
     }
 }
 
-/// Posts have the keys 1, 2 and so on.
+/// Posts have the keys 1, 2 and so on, but for those of earlier runs.
 async fn feed(plan: Plan, chunks: mpsc::Sender<Result<Chunk, Failure>>) {
-    let mut keys = 1..;
+    let mut keys = i128::from(plan.before) + 1..;
     for (pause, posts) in plan.chunks {
         sleep(pause).await;
         let chunk = posts
@@ -255,7 +260,7 @@ async fn run_plan(plan: &Plan, target: &Target, dir: &Path) -> (Ended, Result<()
             stop.cancel();
         });
     }
-    let schedule = Schedule::new(plan.rate, Arrivals::Constant, 1, Shard::WHOLE, 0);
+    let schedule = Schedule::new(plan.rate, plan.arrivals, 1, Shard::WHOLE, plan.before);
     let mut ledger = Ledger::of_run(dir.to_owned(), checkpoint()).unwrap();
     let progress = Progress::new(When::Never, None);
     let options = plan.options();
@@ -588,4 +593,169 @@ async fn a_target_that_is_not_there_gets_one_post_and_nothing_is_set_aside() {
     assert_eq!((ended.books.posts.read, ended.returned), (0, 1));
     assert!(target.state().seen.keys().all(|name| name.1 == 1));
     assert!(set_aside(dir.path()).is_empty());
+}
+
+/// When the pin of each post was sent, in its order, in milliseconds from the start.
+fn sent(target: &Target, start: Instant) -> Vec<(i128, f64)> {
+    let state = target.state();
+    let pins = state.got.iter().filter(|got| got.kind == 0);
+    pins.flat_map(|got| {
+        let at = (got.at - start).as_secs_f64() * 1000.0;
+        got.keys.iter().map(move |key| (*key, at))
+    })
+    .collect()
+}
+
+/// Posts that go one by one as soon as they are due.
+fn paced(rate: f64, posts: usize) -> Plan {
+    Plan {
+        api: Api::Record,
+        rate: Rate::PerSecond(rate),
+        in_flight: InFlight::Fixed(100),
+        after: Move {
+            takes: Duration::ZERO,
+            ..Move::all(Yes)
+        },
+        ..Plan::of(posts)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_post_goes_when_it_is_due_at_the_slowest_rate_as_at_the_fastest() {
+    for (rate, posts) in [
+        (0.1, 50),
+        (0.5, 50),
+        (2.0, 100),
+        (7.3, 100),
+        (1_000.0, 1_000),
+        (10_000.0, 2_000),
+    ] {
+        let start = Instant::now();
+        let (ended, target, _dir) = play(&paced(rate, posts)).await;
+        // The clock of the runtime has ticks of a millisecond.
+        for ((key, at), expected) in sent(&target, start).into_iter().zip(1..) {
+            assert_eq!(key, expected);
+            let due = f64::from(u32::try_from(key - 1).unwrap()) * 1000.0 / rate;
+            assert!(
+                (-0.001..=1.001).contains(&(at - due)),
+                "{key} at {at}, due {due}"
+            );
+        }
+        let lateness = ended.lateness.unwrap();
+        assert_eq!(lateness.len(), posts as u64);
+        assert!(lateness.max() <= 1_001, "{} µs late", lateness.max());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn late_posts_are_sent_at_once_and_their_lateness_is_counted() {
+    // Ten a second, and none of the second chunk before ten seconds have passed.
+    let plan = Plan {
+        chunks: vec![
+            (Duration::ZERO, vec![0; 20]),
+            (Duration::from_secs(10), vec![0; 120]),
+        ],
+        ..paced(10.0, 0)
+    };
+    let start = Instant::now();
+    let (ended, target, _dir) = play(&plan).await;
+    let sent = sent(&target, start);
+    for (key, at) in &sent {
+        let due = f64::from(u32::try_from(key - 1).unwrap()) * 100.0;
+        // What has waited goes together, and what comes after it in its own time.
+        let expected = if *key <= 20 { due } else { due.max(10_000.0) };
+        assert!((-0.001..=1.001).contains(&(at - expected)), "{key} at {at}");
+    }
+    assert_eq!(sent.len(), 140);
+    let lateness = ended.lateness.unwrap();
+    assert_eq!(lateness.len(), 140);
+    // The first of them was due after two seconds, and 80 in all before those ten had passed.
+    assert!(lateness.max().abs_diff(8_000_000) < 8_000);
+    assert_eq!(lateness.len() - lateness.count_between(0, 1_001), 80);
+}
+
+#[tokio::test(start_paused = true)]
+async fn count_duration_and_rate_compose() {
+    for (rate, count, seconds, posts, elapsed) in [
+        (Some(10.0), Some(5), Some(10), 5, 400),
+        (Some(10.0), Some(100), Some(1), 11, 1_000),
+        (Some(10.0), Some(11), Some(1), 11, 1_000),
+        (Some(10.0), Some(11), None, 11, 1_000),
+        (Some(10.0), None, Some(3), 31, 3_000),
+        // The next one would be due too late.
+        (Some(0.1), None, Some(25), 3, 20_000),
+        (Some(0.1), Some(2), Some(25), 2, 10_000),
+        (Some(10_000.0), Some(500), Some(1), 500, 50),
+        (None, Some(7), Some(1), 7, 0),
+    ] {
+        let plan = Plan {
+            rate: rate.map_or(Rate::Max, Rate::PerSecond),
+            count,
+            duration: seconds.map(Duration::from_secs),
+            ..paced(1.0, 600)
+        };
+        let (ended, _, _dir) = play(&plan).await;
+        assert_eq!(ended.books.posts.delivered, posts, "{:?}", plan.options());
+        assert!(
+            ended.elapsed.as_millis().abs_diff(elapsed) <= 2,
+            "{:?} {:?}",
+            ended.elapsed,
+            plan.options()
+        );
+        assert!(!ended.stopped);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_is_stopped_and_goes_on_adds_up_to_the_whole_one_pauses_included() {
+    let whole = Plan {
+        arrivals: Arrivals::Poisson,
+        one_by_one: true,
+        ..paced(5.0, 100)
+    };
+    let start = Instant::now();
+    let (ended, target, _dir) = play(&whole).await;
+    assert_eq!(ended.books.posts.delivered, 100);
+    let as_planned = sent(&target, start);
+
+    let first = Plan {
+        stop: Some(Duration::from_secs(7)),
+        ..whole.clone()
+    };
+    let start = Instant::now();
+    let (ended, target, dir) = play(&first).await;
+    assert!(ended.stopped);
+    let mut in_parts = sent(&target, start);
+    let (_, before) = place(dir.path());
+    assert_eq!(before, in_parts.len() as u64);
+    assert!((10..90).contains(&before), "{before}");
+
+    let second = Plan {
+        before,
+        ..paced(5.0, 100 - in_parts.len())
+    };
+    let second = Plan {
+        arrivals: Arrivals::Poisson,
+        one_by_one: true,
+        ..second
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let target = Target::new(second.api, second.moves.clone(), second.after.clone());
+    let start = Instant::now();
+    let (ended, closed) = run_plan(&second, &target, dir.path()).await;
+    closed.unwrap();
+    assert_eq!(ended.books.posts.delivered, 100 - before);
+    in_parts.extend(sent(&target, start));
+
+    let keys = |sent: &[(i128, f64)]| sent.iter().map(|(key, _)| *key).collect::<Vec<_>>();
+    assert_eq!(keys(&in_parts), keys(&as_planned));
+    for (i, (pair, planned)) in in_parts.windows(2).zip(as_planned.windows(2)).enumerate() {
+        // The break between the runs takes the place of the pause that was there.
+        if i as u64 + 1 == before {
+            assert!(pair[1].1 < 1.001, "the second run begins at once: {pair:?}");
+            continue;
+        }
+        let (pause, planned) = (pair[1].1 - pair[0].1, planned[1].1 - planned[0].1);
+        assert!((pause - planned).abs() <= 1.001, "{pause} {planned}");
+    }
 }

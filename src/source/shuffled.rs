@@ -240,8 +240,12 @@ async fn find(
 
 #[cfg(test)]
 mod tests {
+    use std::{env, process::Command};
+
+    use bytes::Bytes;
+
     use super::*;
-    use crate::shard::tests::shards;
+    use crate::{shard::tests::shards, summary::peak_rss_bytes, telemetry::print};
 
     /// The keys of a pass, in its order.
     fn keys(low: i128, high: i128, shard: Shard) -> impl Iterator<Item = Key> {
@@ -288,5 +292,75 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// Set for a process that walks through a pass: how many keys it has and how many of them to visit.
+    const WALK: &str = "PINEMU_TEST_WALK";
+
+    /// Goes through a pass as a run does, with look-ups that find a row for every key, and tells its memory.
+    fn walk(text: &str) {
+        let (keys, visits) = text.split_once(' ').unwrap();
+        let (keys, visits): (i128, u128) = (keys.parse().unwrap(), visits.parse().unwrap());
+        let pass = Pass::new(0, Key(0), Key(keys - 1), Shard::WHOLE, 100);
+        let mut position = 0;
+        let record = Bytes::from_static(b"{}");
+        while position < visits {
+            let places = pass.window(position, WINDOW);
+            position += places.len() as u128;
+            let post = |(key, cursor)| Post {
+                key,
+                records: PerKind::new(|_| Some(record.clone())),
+                cursor,
+            };
+            let chunk: Chunk = places.into_iter().map(post).collect();
+            assert!(!chunk.is_empty());
+        }
+        print(&format!("peak {} bytes\n", peak_rss_bytes().unwrap()));
+    }
+
+    /// The peak of a process of its own that does nothing but walk, since this one does much else.
+    fn peak(name: &str, keys: u32, visits: u32) -> u64 {
+        let output = Command::new(env::current_exe().unwrap())
+            .args(["--exact", "--include-ignored", "--nocapture"])
+            .arg(format!("source::shuffled::tests::{name}"))
+            .env(WALK, format!("{keys} {visits}"))
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success(), "{text}");
+        let peak = text.lines().find_map(|line| {
+            let (_, peak) = line.split_once("peak ")?;
+            peak.strip_suffix(" bytes")?.parse().ok()
+        });
+        peak.unwrap_or_else(|| panic!("{text}"))
+    }
+
+    const TEN_MEBIBYTES: u64 = 10 << 20;
+
+    /// Only the first million positions of the large pass; the test below goes through all of it.
+    #[test]
+    fn memory_grows_neither_with_the_keys_of_a_pass_nor_with_those_visited() {
+        const NAME: &str = "memory_grows_neither_with_the_keys_of_a_pass_nor_with_those_visited";
+        if let Ok(text) = env::var(WALK) {
+            return walk(&text);
+        }
+        let few = peak(NAME, 1_000_000, 10_000);
+        let visited = peak(NAME, 1_000_000, 1_000_000);
+        let many = peak(NAME, 100_000_000, 1_000_000);
+        assert!(visited < few + TEN_MEBIBYTES, "{visited} {few}");
+        assert!(many < visited + TEN_MEBIBYTES, "{many} {visited}");
+    }
+
+    #[test]
+    #[ignore = "takes minutes"]
+    fn a_pass_over_a_hundred_million_keys_takes_the_memory_of_one_over_a_million() {
+        const NAME: &str =
+            "a_pass_over_a_hundred_million_keys_takes_the_memory_of_one_over_a_million";
+        if let Ok(text) = env::var(WALK) {
+            return walk(&text);
+        }
+        let small = peak(NAME, 1_000_000, 1_000_000);
+        let large = peak(NAME, 100_000_000, 100_000_000);
+        assert!(large < small + TEN_MEBIBYTES, "{large} {small}");
     }
 }

@@ -139,35 +139,24 @@ async fn latency_delays_answers_and_no_stop() {
 
 #[tokio::test]
 async fn more_than_the_limit_is_refused_as_too_many() {
-    let receiver = Receiver::start(faulty(&["limit=50/s"])).await.unwrap();
+    // So slow that how long the test takes does not matter.
+    let receiver = Receiver::start(faulty(&["limit=1/h"])).await.unwrap();
     let mut client = Client::new(&receiver).await;
-    let (started, mut taken, mut refused) = (Instant::now(), 0_u32, 0);
-    while started.elapsed() < Duration::from_millis(500) {
+    let taken = client.send("PUT /streams/s/record", JSON, PUT).await;
+    assert_eq!(taken.status, 200);
+    for _ in 0..3 {
         let reply = client.send("PUT /streams/s/record", JSON, PUT).await;
-        if reply.status == 200 {
-            taken += 1;
-        } else {
-            assert_eq!(
-                (reply.status, reply.body.as_str()),
-                (429, r#"{"message":"Too Many Requests"}"#)
-            );
-            assert!(
-                reply
-                    .headers
-                    .contains("x-amzn-errortype: toomanyrequestsexception")
-            );
-            refused += 1;
-        }
+        assert_eq!(
+            (reply.status, reply.body.as_str()),
+            (429, r#"{"message":"Too Many Requests"}"#)
+        );
+        assert!(
+            reply
+                .headers
+                .contains("x-amzn-errortype: toomanyrequestsexception")
+        );
     }
-    let most = 6.0 + 50.0 * started.elapsed().as_secs_f64();
-    assert!(
-        refused > 0 && taken >= 5 && f64::from(taken) <= most,
-        "{taken} {refused}"
-    );
-    assert_eq!(
-        receiver.stop().await.unwrap().streams["s"],
-        u64::from(taken)
-    );
+    assert_eq!(receiver.stop().await.unwrap().streams["s"], 1);
 }
 
 #[tokio::test]
