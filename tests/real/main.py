@@ -1,0 +1,60 @@
+"""Runs suites, with one line for each case: python main.py SUITE..."""
+
+import sys
+import time
+import unittest
+
+import support
+
+
+class Lines(unittest.TestResult):
+    """A line for each case, with its time, and what differs below it."""
+
+    def __init__(self):
+        super().__init__()
+        self.passed = 0
+
+    def startTest(self, test):
+        super().startTest(test)
+        self.begun = time.monotonic()
+
+    def line(self, word, test, details=""):
+        name = test.id().split(".", 1)[1] if "." in test.id() else test.id()
+        print(f"{word:7}{time.monotonic() - getattr(self, 'begun', time.monotonic()):6.1f} s  {name}", flush=True)
+        if details:
+            print("    " + details.rstrip().replace("\n", "\n    "), flush=True)
+
+    def addSuccess(self, test):
+        self.passed += 1
+        self.line("ok", test)
+
+    def addFailure(self, test, error):
+        super().addFailure(test, error)
+        self.line("FAILED", test, str(error[1]))
+
+    def addError(self, test, error):
+        super().addError(test, error)
+        self.line("FAILED", test, self.errors[-1][1])
+
+    def addSubTest(self, test, subtest, error):
+        super().addSubTest(test, subtest, error)
+        if error:
+            self.line("FAILED", subtest, str(error[1]) if error[0] is AssertionError else self.errors[-1][1])
+
+
+def main(names):
+    support.fail_soft()
+    result = Lines()
+    suite = unittest.TestSuite(unittest.defaultTestLoader.loadTestsFromName(f"{name}_suite") for name in names)
+    try:
+        suite.run(result)
+    finally:
+        support.end_all()
+    failed = len(result.failures) + len(result.errors)
+    print(f"{result.passed} passed, {failed} failed")
+    # A suite that ran no case has shown nothing.
+    return 1 if failed or not result.passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
