@@ -13,14 +13,16 @@ class Lines(unittest.TestResult):
     def __init__(self):
         super().__init__()
         self.passed = 0
+        # What fails before a case starts is told as one too.
+        self.begun = time.monotonic()
 
     def startTest(self, test):
         super().startTest(test)
         self.begun = time.monotonic()
 
     def line(self, word, test, details=""):
-        name = test.id().split(".", 1)[1] if "." in test.id() else test.id()
-        print(f"{word:7}{time.monotonic() - getattr(self, 'begun', time.monotonic()):6.1f} s  {name}", flush=True)
+        name = test.id().replace("_suite", "", 1)
+        print(f"{word:8}{time.monotonic() - self.begun:6.1f} s  {name}", flush=True)
         if details:
             print("    " + details.rstrip().replace("\n", "\n    "), flush=True)
 
@@ -36,6 +38,10 @@ class Lines(unittest.TestResult):
         super().addError(test, error)
         self.line("FAILED", test, self.errors[-1][1])
 
+    def addSkip(self, test, reason):
+        super().addSkip(test, reason)
+        self.line("skipped", test, reason)
+
     def addSubTest(self, test, subtest, error):
         super().addSubTest(test, subtest, error)
         if error:
@@ -45,13 +51,14 @@ class Lines(unittest.TestResult):
 def main(names):
     support.fail_soft()
     result = Lines()
-    suite = unittest.TestSuite(unittest.defaultTestLoader.loadTestsFromName(f"{name}_suite") for name in names)
     try:
-        suite.run(result)
+        for name in names:
+            unittest.defaultTestLoader.loadTestsFromName(f"{name}_suite").run(result)
+            support.end_all()
     finally:
         support.end_all()
     failed = len(result.failures) + len(result.errors)
-    print(f"{result.passed} passed, {failed} failed")
+    print(f"{result.passed} passed, {failed} failed, {len(result.skipped)} skipped")
     # A suite that ran no case has shown nothing.
     return 1 if failed or not result.passed else 0
 

@@ -16,7 +16,6 @@ import time
 import urllib.request
 from decimal import Decimal
 
-import pymysql
 from pymysql.constants import FIELD_TYPE
 
 PINEMU = os.environ["PINEMU"]
@@ -181,12 +180,11 @@ class Home:
         return self.start(*words).wait()
 
     def undelivered(self):
-        lines = [
-            line
+        return [
+            record
             for file in sorted(self.directory.glob("state/pinemu/*/undelivered.jsonl"))
-            for line in file.read_text().splitlines()
+            for record in json_lines(file)
         ]
-        return [parse(line) for line in lines]
 
 
 class Started:
@@ -225,6 +223,12 @@ class Started:
 def parse(text):
     """JSON with the digits of its numbers."""
     return json.loads(text, parse_float=Decimal)
+
+
+def json_lines(file):
+    # Not splitlines(), which ends lines at characters that may stand in a JSON text.
+    with open(file, encoding="utf-8", newline="\n") as lines:
+        return [parse(line) for line in lines]
 
 
 INTEGERS = {

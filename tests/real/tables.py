@@ -27,7 +27,7 @@ AWKWARD = [
     ("TIMESTAMP(3) NULL", "'2020-03-29 02:30:00.125'", "'2038-01-19 03:14:07.999'"),
     ("TIME(3)", "'-838:59:59.000'", "'00:00:00.001'"),
     ("CHAR(10)", "'padded  '", "''"),
-    ("VARCHAR(200)", "'quote\" back\\\\slash /slash tab\\t newline\\n bell\\x07 </script>'", "'\\u2028 \\0 nul'"),
+    ("VARCHAR(200)", "'quote\" back\\\\slash /slash tab\\t newline\\n bell\x07 </script>'", "'\u2028 \\0 nul'"),
     ("VARCHAR(50) CHARACTER SET utf8mb4", "'🙈 👩‍👩‍👧 é e\u0301 \ufeff'", "'日本語'"),
     ("VARCHAR(50) CHARACTER SET latin1", "'Åre, Curaçao, €'", "'ÿ'"),
     ("VARCHAR(50) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin", "'binäry'", "'null'"),
