@@ -10,7 +10,8 @@ use secrecy::SecretString;
 
 use crate::{
     http::{Header, InvokeUrl},
-    pace::Rate,
+    pace::{Rate, Speed},
+    post::Bound,
     receiver::Fault,
     shard::Shard,
     sink::kinesis_gateway::PartitionKey,
@@ -79,6 +80,8 @@ pub(crate) enum OrderArg {
     Random,
     /// By key, once
     Index,
+    /// By recorded time (the column timestamp of where and when), once
+    Time,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -242,23 +245,23 @@ pub(crate) struct PostArgs {
     #[arg(short = 'd', long, value_name = "TIME", value_parser = duration, help_heading = "Which posts")]
     pub(crate) duration: Option<Duration>,
 
-    /// The lowest key to post
+    /// The lowest key to post; with --order time the first time, such as 2020-01-31 or 2020-01-31T12:00
     #[arg(
         long,
-        value_name = "KEY",
+        value_name = "X",
         allow_negative_numbers = true,
         help_heading = "Which posts"
     )]
-    pub(crate) from: Option<i128>,
+    pub(crate) from: Option<Bound>,
 
-    /// The highest key to post
+    /// The highest key to post; with --order time the last time, a date being the whole day
     #[arg(
         long,
-        value_name = "KEY",
+        value_name = "X",
         allow_negative_numbers = true,
         help_heading = "Which posts"
     )]
-    pub(crate) to: Option<i128>,
+    pub(crate) to: Option<Bound>,
 
     /// This machine's share of a run that N do together: the posts whose key divided by N leaves I - 1
     #[arg(long, value_name = "I/N", help_heading = "Which posts")]
@@ -282,6 +285,23 @@ pub(crate) struct PostArgs {
         help_heading = "Pace"
     )]
     pub(crate) arrivals: ArrivalsArg,
+
+    /// With --order time: replay recorded time, so many times as fast; 1 as recorded
+    #[arg(
+        long,
+        value_name = "X",
+        allow_negative_numbers = true,
+        help_heading = "Pace"
+    )]
+    pub(crate) speed: Option<Speed>,
+
+    /// With --order time: replay all that is left of recorded time in this time
+    #[arg(long, value_name = "TIME", value_parser = duration, help_heading = "Pace")]
+    pub(crate) fit: Option<Duration>,
+
+    /// With --speed or --fit: cut longer silences to so much recorded time
+    #[arg(long, value_name = "TIME", value_parser = duration, help_heading = "Pace")]
+    pub(crate) max_gap: Option<Duration>,
 
     #[command(flatten)]
     pub(crate) sending: SendingArgs,

@@ -3,7 +3,8 @@
 pub(crate) mod demo;
 pub(crate) mod dry_run;
 pub(crate) mod post;
-pub(crate) mod report;
+pub(crate) mod replay;
+mod report;
 pub(crate) mod resend;
 pub(crate) mod seed;
 pub(crate) mod sending;

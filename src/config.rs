@@ -192,8 +192,9 @@ fn words(value: &Value) -> Option<Vec<String>> {
         Value::Integer(number) => Some(vec![number.to_string()]),
         Value::Float(number) => Some(vec![number.to_string()]),
         Value::Boolean(flag) => Some(vec![flag.to_string()]),
+        Value::Datetime(time) => Some(vec![time.to_string()]),
         Value::Array(values) => values.iter().map(|value| words(value)?.pop()).collect(),
-        Value::Datetime(_) | Value::Table(_) => None,
+        Value::Table(_) => None,
     }
 }
 
@@ -310,6 +311,15 @@ impl Origin {
                 self.matches.value_source(&id),
                 Some(ValueSource::CommandLine | ValueSource::EnvVariable)
             )
+    }
+
+    /// Of two options that exclude one another the one that counts: flag over variable over file over default.
+    pub(crate) fn rank(&self, long: &str) -> u8 {
+        match self.matches.value_source(&long.replace('-', "_")) {
+            Some(ValueSource::CommandLine) => 3,
+            Some(ValueSource::EnvVariable) => 2,
+            _ => u8::from(self.file.contains_key(long)),
+        }
     }
 
     /// Whether it stands on the command line itself.

@@ -10,7 +10,7 @@
 //! | engine | `pipeline` (the one loop over batches), `delivery` (the one loop over attempts) |
 //! | edges to the world | `source` (databases), `http`, `receiver` (the local target), `seeding`, `progress`, `summary`, `telemetry` |
 //! | policy, pure | `sink` (requests and verdicts of each target), `pace`, `permutation`, `shard`, `digest`, `retry`, `sample`, `units` |
-//! | domain | `post`, `failure` |
+//! | domain | `post`, `wall_time`, `failure` |
 //!
 //! A post travels `source` → `pipeline` (when due, into a batch) → `delivery` (`sink` makes the request, `http` sends it,
 //! `sink` judges the answer) → `pipeline` (into the books) → `summary`.
@@ -45,6 +45,7 @@ mod state;
 mod summary;
 mod telemetry;
 mod units;
+mod wall_time;
 
 use std::ffi::OsString;
 

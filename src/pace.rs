@@ -1,11 +1,14 @@
 //! When the next post is due. Pure: no clock, no sleep. Times count from the start of the run, so nothing that happens
 //! on the way makes the schedule drift.
 
+mod replay;
+
 use std::{fmt, str::FromStr, time::Duration};
 
 use rand::{Rng, SeedableRng, rngs::ChaCha8Rng};
 
-use crate::shard::Shard;
+pub(crate) use self::replay::{History, Replay, Speed, Tempo};
+use crate::{shard::Shard, wall_time::WallTime};
 
 /// Sets the random numbers of the schedule apart from all others that a random seed yields.
 const PAUSES: u8 = 1;
@@ -90,7 +93,34 @@ pub(crate) enum Arrivals {
 
 /// The due times of a run, one after the other.
 #[derive(Debug)]
-pub(crate) struct Schedule {
+#[expect(clippy::large_enum_variant, reason = "a run has one")]
+pub(crate) enum Schedule {
+    Rated(Rated),
+    Replayed(Replay),
+}
+
+impl Schedule {
+    /// Whether posts are due at times, and not just as soon as possible.
+    pub(crate) fn is_paced(&self) -> bool {
+        match self {
+            Self::Rated(rated) => matches!(rated.rate, Rate::PerSecond(_)),
+            Self::Replayed(_) => true,
+        }
+    }
+
+    /// When the next post, which has this recorded time, is due, from the start of the run; none if there is nothing to
+    /// wait for.
+    pub(crate) fn next_due(&mut self, recorded: Option<WallTime>) -> Option<Duration> {
+        match self {
+            Self::Rated(rated) => rated.next_due(),
+            Self::Replayed(replay) => Some(replay.next_due(recorded)),
+        }
+    }
+}
+
+/// Posts at a rate, whatever their recorded times.
+#[derive(Debug)]
+pub(crate) struct Rated {
     /// Of this shard.
     rate: Rate,
     arrivals: Arrivals,
@@ -103,7 +133,7 @@ pub(crate) struct Schedule {
     due: f64,
 }
 
-impl Schedule {
+impl Rated {
     /// `rate`: of all shards together. Each begins a mean pause of the whole after the one before it, so that constant
     /// arrivals stay even over all of them and nobody gets their first posts at once.
     /// `posts`: how many earlier runs of this shard had behind them; the pauses go on as they would have then. The first post
@@ -133,14 +163,8 @@ impl Schedule {
         }
     }
 
-    /// Whether posts are due at times, and not just as soon as possible.
-    pub(crate) fn is_paced(&self) -> bool {
-        matches!(self.rate, Rate::PerSecond(_))
-    }
-
-    /// When the next post is due, from the start of the run; none if there is nothing to wait for. The first post of the
-    /// first shard is due at once.
-    pub(crate) fn next_due(&mut self) -> Option<Duration> {
+    /// The first post of the first shard is due at once.
+    fn next_due(&mut self) -> Option<Duration> {
         let Rate::PerSecond(rate) = self.rate else {
             return None;
         };
@@ -171,7 +195,7 @@ mod tests {
     use crate::shard::tests::shards;
 
     fn dues(rate: &str, arrivals: Arrivals, seed: u64, count: usize) -> Vec<f64> {
-        let mut schedule = Schedule::new(rate.parse().unwrap(), arrivals, seed, Shard::WHOLE, 0);
+        let mut schedule = Rated::new(rate.parse().unwrap(), arrivals, seed, Shard::WHOLE, 0);
         (0..count)
             .map(|_| schedule.next_due().unwrap().as_secs_f64())
             .collect()
@@ -300,7 +324,7 @@ mod tests {
         let mut all = Vec::new();
         let mut end = f64::INFINITY;
         for shard in shards(of) {
-            let mut schedule = Schedule::new(Rate::PerSecond(rate), arrivals, 100, shard, 0);
+            let mut schedule = Rated::new(Rate::PerSecond(rate), arrivals, 100, shard, 0);
             let dues = (0..posts).map(|_| schedule.next_due().unwrap().as_secs_f64());
             all.extend(dues);
             end = all.last().copied().map_or(end, |last: f64| end.min(last));
@@ -345,8 +369,7 @@ mod tests {
         for arrivals in [Arrivals::Poisson, Arrivals::Constant] {
             for shard in shards(2) {
                 let dues = |posts: u64| {
-                    let mut schedule =
-                        Schedule::new(Rate::PerSecond(2.0), arrivals, 5, shard, posts);
+                    let mut schedule = Rated::new(Rate::PerSecond(2.0), arrivals, 5, shard, posts);
                     move || schedule.next_due().unwrap().as_secs_f64()
                 };
                 let whole: Vec<f64> = std::iter::repeat_with(dues(0)).take(100).collect();
@@ -362,7 +385,7 @@ mod tests {
     #[test]
     fn at_the_highest_rate_nothing_is_waited_for() {
         assert_eq!(
-            Schedule::new(Rate::Max, Arrivals::Poisson, 1, Shard::WHOLE, 0).next_due(),
+            Rated::new(Rate::Max, Arrivals::Poisson, 1, Shard::WHOLE, 0).next_due(),
             None
         );
     }

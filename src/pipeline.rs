@@ -255,7 +255,9 @@ impl Run<'_> {
                     Blocked::End
                 };
             };
-            let due = *self.due.get_or_insert_with(|| self.schedule.next_due());
+            let due = *self
+                .due
+                .get_or_insert_with(|| self.schedule.next_due(post.cursor.recorded()));
             if due
                 .zip(self.options.duration)
                 .is_some_and(|(due, duration)| due > duration)

@@ -3,10 +3,13 @@
 use std::{
     fmt,
     ops::{Index, IndexMut},
+    str::FromStr,
 };
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::wall_time::WallTime;
 
 /// What a row tells of a post: the pin itself, where and when, or who.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,6 +113,93 @@ impl fmt::Display for Key {
     }
 }
 
+/// An end of the range that is posted: a key or, in the order of time, a recorded time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Bound {
+    Key(Key),
+    Time(WallTime),
+}
+
+impl Bound {
+    pub(crate) fn key(self) -> Option<Key> {
+        match self {
+            Self::Key(key) => Some(key),
+            Self::Time(_) => None,
+        }
+    }
+
+    pub(crate) fn time(self) -> Option<WallTime> {
+        match self {
+            Self::Time(time) => Some(time),
+            Self::Key(_) => None,
+        }
+    }
+}
+
+/// The error is a sentence about the text.
+impl FromStr for Bound {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Ok(number) = text.parse::<i128>() {
+            // No key lies beyond, so the range stays the same.
+            return Ok(Self::Key(Key(number.clamp(Key::MIN.0, Key::MAX.0))));
+        }
+        let time: WallTime = text.parse().map_err(|error| {
+            format!("it is a key, a whole number, or with --order time a time; {error}")
+        })?;
+        Ok(Self::Time(time.normal()))
+    }
+}
+
+impl fmt::Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Key(key) => key.fmt(f),
+            Self::Time(time) => time.fmt(f),
+        }
+    }
+}
+
+/// A number or a string.
+impl Serialize for Bound {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Key(key) => key.serialize(serializer),
+            Self::Time(time) => time.serialize(serializer),
+        }
+    }
+}
+
+// By hand, since what serde derives for either of two forms cannot hold integers of 128 bits.
+impl<'de> Deserialize<'de> for Bound {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+
+        impl de::Visitor<'_> for Either {
+            type Value = Bound;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a key or a time")
+            }
+
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Bound, E> {
+                Ok(Bound::Key(Key(number.into())))
+            }
+
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Bound, E> {
+                Ok(Bound::Key(Key(number.into())))
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Bound, E> {
+                text.parse().map(Bound::Time).map_err(E::custom)
+            }
+        }
+
+        deserializer.deserialize_any(Either)
+    }
+}
+
 /// A row as the JSON object that is posted, a part of a buffer that its page shares.
 pub(crate) type Record = Bytes;
 
@@ -137,6 +227,9 @@ pub(crate) enum Cursor {
         high: Key,
         next: u128,
     },
+    /// By recorded time and key, behind these. Without a time: behind this key among the posts that have none, which
+    /// follow all others.
+    Time { after: Option<WallTime>, key: Key },
 }
 
 impl Cursor {
@@ -145,6 +238,15 @@ impl Cursor {
         match self {
             Self::Index { .. } => "index",
             Self::Random { .. } => "random",
+            Self::Time { .. } => "time",
+        }
+    }
+
+    /// The recorded time of the post that stands before it, where posts are read by time and it has one.
+    pub(crate) fn recorded(&self) -> Option<WallTime> {
+        match self {
+            Self::Time { after, .. } => *after,
+            Self::Index { .. } | Self::Random { .. } => None,
         }
     }
 }

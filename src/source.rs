@@ -3,15 +3,19 @@
 //! ```text
 //! Reader (one for each table) ──pages of rows──▶ in_order: merged by key ──▶ chunks of posts
 //! Reader (one for each table) ──rows looked up─▶ shuffled: by key       ──▶ chunks of posts
+//! Reader (of where and when)  ──pages of rows──▶ by_time: the others looked up ──▶ chunks of posts
 //! ```
 //! A new database is one file below this one and an arm in each `match` here.
 
+mod by_time;
 mod encode;
+mod history;
 mod in_order;
 mod mysql;
 mod reader;
 mod shuffled;
 mod sqlite;
+mod time_column;
 
 use std::{
     borrow::Cow,
@@ -28,11 +32,14 @@ use url::Url;
 
 use crate::{
     failure::{Exit, Failure, OrExit},
+    pace::History,
     post::{Cursor, Key, Kind, PerKind, Post},
     shard::Shard,
+    wall_time::{TimeRange, WallTime},
 };
 use encode::{Column, Rows, Shape};
 use reader::Reader;
+use time_column::TimeColumn;
 
 /// A server that takes a connection and says nothing is as good as none.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -47,6 +54,8 @@ pub(crate) enum Order {
     Random { seed: u64 },
     /// By key, once.
     Index,
+    /// By recorded time, then key, once: the times of this range. Without ends also the posts that have no time, last.
+    Time(TimeRange),
 }
 
 /// What to read.
@@ -54,7 +63,7 @@ pub(crate) enum Order {
 pub(crate) struct Options {
     pub(crate) tables: PerKind<String>,
     pub(crate) order: Order,
-    /// The range of the key, ends included.
+    /// The range of the key, ends included; none in the order of time.
     pub(crate) from: Option<Key>,
     pub(crate) to: Option<Key>,
     /// Whose posts.
@@ -65,6 +74,8 @@ pub(crate) struct Options {
     pub(crate) count: Option<u64>,
     /// How long a database that went away is waited for.
     pub(crate) retry_for: Duration,
+    /// To be filled with the recorded times that are left of the whole range, if it is to be replayed.
+    pub(crate) history: Option<History>,
 }
 
 impl Options {
@@ -77,11 +88,33 @@ impl Options {
     }
 }
 
+/// Where a row stands in the order of time or, without a time, of keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    time: Option<WallTime>,
+    key: Key,
+}
+
+impl Place {
+    fn of_key(key: Key) -> Self {
+        Self { time: None, key }
+    }
+}
+
+/// In which order a table is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Walk {
+    ByKey,
+    /// By recorded time, then key; only rows with a time in the range.
+    ByTime,
+}
+
 /// The posts of a run, read ahead of the taker.
 #[derive(Debug)]
 pub(crate) struct Posts {
     chunks: mpsc::Receiver<Result<Chunk, Failure>>,
     oddities: Arc<Mutex<Oddities>>,
+    history: Option<History>,
     /// Who reads them, if that is ours to end.
     task: Option<JoinHandle<()>>,
 }
@@ -100,9 +133,15 @@ impl Posts {
             Self {
                 chunks,
                 oddities: Arc::default(),
+                history: None,
                 task: None,
             },
         )
+    }
+
+    /// The recorded times that are left, if they were asked for.
+    pub(crate) fn take_history(&mut self) -> Option<History> {
+        self.history.take()
     }
 
     /// What has been met so far that is no post.
@@ -147,6 +186,8 @@ pub(crate) struct Oddities {
     pub(crate) repeated: PerKind<Tally>,
     /// Rows whose key is NULL. Of several shards the first counts them.
     pub(crate) keyless: PerKind<u64>,
+    /// In the order of time, keys whose recorded time is NULL, zero or none that can be read.
+    pub(crate) untimed: Tally,
 }
 
 /// A lock that a panic elsewhere cannot poison: the values behind our locks are whole after every statement.
@@ -295,7 +336,7 @@ impl Database {
     }
 
     /// Finds the three tables and starts reading. Fails at once where a run cannot start: no database, no table, no key.
-    pub(crate) async fn read(self, options: Options) -> Result<Posts, Failure> {
+    pub(crate) async fn read(self, mut options: Options) -> Result<Posts, Failure> {
         let database = Arc::new(self);
         let mut connection = database
             .connect()
@@ -303,8 +344,7 @@ impl Database {
             .map_err(|error| database.failure(&error))?;
         let mut tables = Vec::with_capacity(Kind::ALL.len());
         for kind in Kind::ALL {
-            let table =
-                Table::find(&database, &mut connection, kind, &options.tables[kind]).await?;
+            let table = Table::find(&database, &mut connection, kind, &options).await?;
             tables.push(Arc::new(table));
         }
         // Closing is a courtesy to the server's log; a run does not depend on it.
@@ -313,7 +353,7 @@ impl Database {
         let oddities = Arc::<Mutex<Oddities>>::default();
         let (sender, chunks) = mpsc::channel(1);
         let told = Arc::default();
-        let readers = PerKind::new(|kind| {
+        let mut readers = PerKind::new(|kind| {
             Reader::new(
                 Arc::clone(&database),
                 Arc::clone(&tables[kind]),
@@ -322,6 +362,10 @@ impl Database {
                 Arc::clone(&told),
             )
         });
+        let history = match options.history.take() {
+            Some(history) => Some(history::fill(&mut readers[Kind::Geo], &options, history).await?),
+            None => None,
+        };
         let shared = Arc::clone(&oddities);
         let task = tokio::spawn(async move {
             let ended = match options.order {
@@ -329,6 +373,7 @@ impl Database {
                 Order::Random { seed } => {
                     shuffled::read(readers, &options, seed, &shared, &sender).await
                 }
+                Order::Time(_) => by_time::read(readers, &options, &shared, &sender).await,
             };
             if let Err(failure) = ended {
                 // Nobody listens any more: the run has ended for another reason.
@@ -338,6 +383,7 @@ impl Database {
         Ok(Posts {
             chunks,
             oddities,
+            history,
             task: Some(task),
         })
     }
@@ -376,18 +422,20 @@ struct Table {
     /// Whether rows may have no key.
     nullable: bool,
     access: Access,
+    /// The recorded times, where posts are read by them.
+    time: Option<TimeColumn>,
 }
 
-/// How the rows of a table are found by their key.
-#[derive(Debug, Default)]
+/// How the rows of a table are found in an order.
+#[derive(Debug, Clone, Default)]
 struct Access {
-    /// Whether an index orders by the key, so that a page costs what it holds.
+    /// Whether an index orders them, so that a page costs what it holds.
     indexed: bool,
     /// Whether no two rows have the same key.
     unique: bool,
     /// Whether it is a view, which can have no index of its own.
     view: bool,
-    /// What follows the table's name in a query that orders by the key.
+    /// What follows the table's name in a query that orders them.
     hint: String,
 }
 
@@ -405,8 +453,9 @@ impl Table {
         database: &Database,
         connection: &mut Connection,
         kind: Kind,
-        name: &str,
+        options: &Options,
     ) -> Result<Self, Failure> {
+        let name = options.tables[kind].as_str();
         let definitions = connection
             .columns(name)
             .await
@@ -442,6 +491,20 @@ impl Table {
             .await
             .map_err(|error| database.failure(&error))?;
         let nullable = column.nullable;
+        let time = match options.order {
+            Order::Time(range) if kind == Kind::Geo => Some(
+                TimeColumn::find(
+                    database,
+                    connection,
+                    name,
+                    &definitions,
+                    &column.name,
+                    range,
+                )
+                .await?,
+            ),
+            _ => None,
+        };
         let columns = definitions
             .iter()
             .enumerate()
@@ -454,7 +517,24 @@ impl Table {
             key,
             nullable,
             access,
+            time,
         })
+    }
+
+    /// The same with no columns but the key and the recorded time.
+    fn lean(&self) -> Self {
+        let kept = [Some(self.key), self.time.as_ref().map(|time| time.column)];
+        let kept = kept.into_iter().flatten();
+        let columns = kept.map(|column| self.columns[column].clone()).collect();
+        Self {
+            kind: self.kind,
+            name: self.name.clone(),
+            columns,
+            key: 0,
+            nullable: self.nullable,
+            access: self.access.clone(),
+            time: self.time.as_ref().map(|time| time.at(1)),
+        }
     }
 
     /// `SELECT` of all columns by name, so that a column added later does not shift the others.
@@ -471,9 +551,29 @@ impl Table {
         quoted(&self.columns[self.key].name)
     }
 
-    /// The condition on the key: after one that has been read, inside the range, of the shard; never NULL.
-    fn condition(&self, after: Option<Key>, options: &Options) -> String {
-        let mut conditions = self.range(after, options);
+    fn access(&self, walk: Walk) -> &Access {
+        match (walk, &self.time) {
+            (Walk::ByTime, Some(time)) => &time.access,
+            _ => &self.access,
+        }
+    }
+
+    /// The condition for what lies in the range behind a place, and the order.
+    fn behind(&self, walk: Walk, after: Option<Place>, options: &Options) -> String {
+        let condition = self.condition(walk, after, options);
+        let key = self.key_name();
+        match (walk, &self.time) {
+            (Walk::ByTime, Some(time)) => {
+                format!("{condition} ORDER BY {}, {key}", time.expression())
+            }
+            _ => format!("{condition} ORDER BY {key}"),
+        }
+    }
+
+    /// The condition on the rows that are read: behind one that has been, inside the range, of the shard; the key never
+    /// NULL.
+    fn condition(&self, walk: Walk, after: Option<Place>, options: &Options) -> String {
+        let mut conditions = self.range(walk, after, options);
         conditions.extend(self.share(options.shard));
         all_of(&conditions)
     }
@@ -492,17 +592,21 @@ impl Table {
         }
     }
 
-    /// What an index finds: after one that has been read, inside the range; never NULL.
-    fn range(&self, after: Option<Key>, options: &Options) -> Vec<String> {
+    /// What an index finds: behind a row that has been read, inside the range; the key never NULL.
+    fn range(&self, walk: Walk, after: Option<Place>, options: &Options) -> Vec<String> {
         let key = self.key_name();
         let mut conditions = Vec::new();
-        match (after, options.from) {
-            (Some(after), _) => conditions.push(format!("{key} > {after}")),
-            (None, Some(from)) => conditions.push(format!("{key} >= {from}")),
-            (None, None) if self.nullable => conditions.push(format!("{key} IS NOT NULL")),
-            (None, None) => {}
+        if let (Walk::ByTime, Some(time)) = (walk, &self.time) {
+            conditions.extend(time.conditions(after, &key));
+        } else {
+            match (after, options.from) {
+                (Some(after), _) => conditions.push(format!("{key} > {}", after.key)),
+                (None, Some(from)) => conditions.push(format!("{key} >= {from}")),
+                (None, None) if self.nullable => conditions.push(format!("{key} IS NOT NULL")),
+                (None, None) => {}
+            }
+            conditions.extend(options.to.map(|to| format!("{key} <= {to}")));
         }
-        conditions.extend(options.to.map(|to| format!("{key} <= {to}")));
         conditions
     }
 }
@@ -590,6 +694,17 @@ impl Row {
         match self {
             Self::MySql(row) => key(mysql::raw(row, column)?),
             Self::Sqlite(row) => sqlite::with_raw(row, column, |raw| key(raw.map(|(_, raw)| raw)))?,
+        }
+    }
+
+    /// The recorded time in a column; none for NULL, zero, and what is no time.
+    fn time(&self, column: usize) -> Result<Option<WallTime>, sqlx::Error> {
+        match self {
+            Self::MySql(row) => Ok(mysql::raw(row, column)?.and_then(WallTime::parse)),
+            Self::Sqlite(row) => sqlite::with_raw(row, column, |raw| match raw {
+                Some((Shape::Text, text)) => WallTime::parse(text),
+                _ => None,
+            }),
         }
     }
 

@@ -76,7 +76,7 @@ fn killed_again_and_again(order: &str, signal: &str) -> [HashMap<i64, usize>; 3]
 
 #[test]
 fn a_run_that_is_killed_again_and_again_loses_nothing_and_repeats_little() {
-    for order in ["index", "random"] {
+    for order in ["index", "random", "time"] {
         for times in killed_again_and_again(order, "KILL") {
             assert_eq!(times.len(), POSTS as usize, "{order}: some are missing");
             let repeats = times.values().sum::<usize>() - times.len();
@@ -87,7 +87,7 @@ fn a_run_that_is_killed_again_and_again_loses_nothing_and_repeats_little() {
 
 #[test]
 fn a_run_that_is_told_to_end_again_and_again_loses_nothing_and_repeats_nothing() {
-    for order in ["index", "random"] {
+    for order in ["index", "random", "time"] {
         for times in killed_again_and_again(order, "TERM") {
             assert_eq!(times.len(), POSTS as usize, "{order}: some are missing");
             let repeated: Vec<_> = times.iter().filter(|(_, times)| **times > 1).collect();

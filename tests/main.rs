@@ -18,6 +18,7 @@ mod faults;
 mod kill;
 mod limiter;
 mod lock;
+mod replay;
 mod resend;
 mod resume;
 mod secrets;

@@ -298,6 +298,12 @@ impl Run {
         self
     }
 
+    /// Without this option.
+    pub(crate) fn without(mut self, option: &str) -> Self {
+        self.options.remove(option);
+        self
+    }
+
     /// With an option that takes no value.
     pub(crate) fn flag(mut self, option: &str) -> Self {
         self.options.insert(option.to_owned(), None);

@@ -13,7 +13,7 @@ use tracing::{info, warn};
 
 use super::{
     demo::{self, Demo},
-    dry_run,
+    dry_run, replay,
     report::{self, Facts, Form},
     sending,
 };
@@ -25,9 +25,9 @@ use crate::{
     config::{Origin, secret, shell_quoted},
     delivery::Delivery,
     failure::{Exit, Failure},
-    pace::{Arrivals, Rate, Schedule},
+    pace::{Arrivals, History, Rate, Rated, Replay, Schedule, Tempo},
     pipeline::{self, Ended},
-    post::{Cursor, Key, Kind, PerKind},
+    post::{Bound, Cursor, Key, Kind, PerKind},
     progress::Progress,
     shard::Shard,
     sink::{
@@ -44,6 +44,7 @@ use crate::{
     },
     summary::grouped,
     telemetry::say,
+    wall_time::TimeRange,
 };
 
 /// Prefix and duration of a demo that is given none.
@@ -125,6 +126,8 @@ pub(super) struct Plan {
     pub(super) database: Database,
     demo: Option<Demo>,
     random_seed: u64,
+    /// How recorded time is replayed; none: posts go at the rate.
+    tempo: Option<Tempo>,
     /// Of the runs before, to go on from.
     resumed: Option<Checkpoint>,
 }
@@ -137,6 +140,10 @@ async fn run(
     origin: &Origin,
     stop: &CancellationToken,
 ) -> Result<Exit, Failure> {
+    // Before anything is made or locked; but for a run that goes on, whose order is yet to be found.
+    if !args.state.resume {
+        replay::tempo(&args, origin)?;
+    }
     if args.demo && args.count.is_none() && args.duration.is_none() {
         args.duration = Some(DEMO_DURATION);
     }
@@ -170,6 +177,7 @@ async fn run(
     } else {
         None
     };
+    let tempo = replay::tempo(&args, origin)?;
     let random_seed = args.random_seed.unwrap_or_else(|| rand::rng().next_u64());
     let plan = Plan {
         command,
@@ -179,12 +187,13 @@ async fn run(
         database,
         demo,
         random_seed,
+        tempo,
         resumed,
     };
     if plan.args.dry_run {
         dry_run::run(&plan, stop).await
     } else {
-        plan.post(state_dir, origin, stop).await
+        Box::pin(plan.post(state_dir, origin, stop)).await
     }
 }
 
@@ -249,19 +258,19 @@ fn resume(
             .map(ToString::to_string),
         database: Some(database.database().into_owned()),
         order: given("order").then(|| order_word(args.order).to_owned()),
-        from: args.from.map(Key),
-        to: args.to.map(Key),
+        from: args.from,
+        to: args.to,
         random_seed: args.random_seed,
         shard: args.shard,
     };
     checkpoint.agree(&wanted, state_dir)?;
-    args.order = if checkpoint.order == order_word(OrderArg::Index) {
-        OrderArg::Index
-    } else {
-        OrderArg::Random
-    };
-    args.from = checkpoint.from.map(|key| key.0);
-    args.to = checkpoint.to.map(|key| key.0);
+    let orders = [OrderArg::Index, OrderArg::Time];
+    let order = orders
+        .into_iter()
+        .find(|order| checkpoint.order == order_word(*order));
+    args.order = order.unwrap_or(OrderArg::Random);
+    args.from = checkpoint.from;
+    args.to = checkpoint.to;
     args.random_seed = Some(checkpoint.random_seed);
     args.shard = checkpoint.shard;
     Ok(Some(checkpoint))
@@ -272,6 +281,7 @@ fn order_word(order: OrderArg) -> &'static str {
     match order {
         OrderArg::Random => "random",
         OrderArg::Index => "index",
+        OrderArg::Time => "time",
     }
 }
 
@@ -303,17 +313,26 @@ impl Plan {
                     seed: self.random_seed,
                 },
                 OrderArg::Index => Order::Index,
+                OrderArg::Time => Order::Time(TimeRange {
+                    from: args.from.and_then(Bound::time),
+                    to: args.to.and_then(Bound::time),
+                }),
             },
-            from: args.from.map(Key),
-            to: args.to.map(Key),
+            from: args.from.and_then(Bound::key),
+            to: args.to.and_then(Bound::key),
             shard: self.shard(),
             after: self.resumed.as_ref().map(|checkpoint| checkpoint.position),
             count,
             retry_for: args.sending.retry_for.0,
+            history: None,
         }
     }
 
-    fn schedule(&self) -> Schedule {
+    /// `history`: the recorded times that are left, for a replay.
+    fn schedule(&self, history: Option<History>) -> Schedule {
+        if let Some((history, tempo)) = history.zip(self.tempo) {
+            return Schedule::Replayed(Replay::new(history, tempo));
+        }
         let arrivals = match self.args.arrivals {
             ArrivalsArg::Poisson => Arrivals::Poisson,
             ArrivalsArg::Constant => Arrivals::Constant,
@@ -322,13 +341,13 @@ impl Plan {
             .resumed
             .as_ref()
             .map_or(0, |checkpoint| checkpoint.posts);
-        Schedule::new(
+        Schedule::Rated(Rated::new(
             self.args.rate,
             arrivals,
             self.random_seed,
             self.shard(),
             posts,
-        )
+        ))
     }
 
     fn pipeline_options(&self) -> pipeline::Options {
@@ -359,8 +378,8 @@ impl Plan {
             invoke_url: target.to_owned(),
             database: self.database.database().into_owned(),
             order: order_word(args.order).to_owned(),
-            from: args.from.map(Key),
-            to: args.to.map(Key),
+            from: args.from,
+            to: args.to,
             random_seed: self.random_seed,
             shard: args.shard,
             posts,
@@ -370,8 +389,8 @@ impl Plan {
 
     fn facts(&self, target: String, state_dir: &Path) -> Facts {
         let asked = match self.rate() {
-            Rate::PerSecond(rate) => Some(rate),
-            Rate::Max => None,
+            Rate::PerSecond(rate) if self.tempo.is_none() => Some(rate),
+            Rate::PerSecond(_) | Rate::Max => None,
         };
         let random = self.args.order == OrderArg::Random
             || (asked.is_some() && self.args.arrivals == ArrivalsArg::Poisson);
@@ -406,32 +425,42 @@ impl Plan {
     }
 
     /// What will happen, for those who watch.
-    fn announcement(&self, target: &str) -> String {
+    fn announcement(&self, target: &str, schedule: &Schedule) -> String {
         let args = &self.args;
         let order = match args.order {
             OrderArg::Random => "in random order",
             OrderArg::Index => "by key",
+            OrderArg::Time => "by time",
+        };
+        let pace = match (schedule, self.rate(), args.shard) {
+            (Schedule::Replayed(replay), ..) => replay::described(replay, args.max_gap),
+            (Schedule::Rated(_), Rate::Max, _) => " as fast as possible".to_owned(),
+            (Schedule::Rated(_), Rate::PerSecond(rate), None) => format!(" at {rate} posts/s"),
+            (Schedule::Rated(_), rate, Some(_)) => format!(" at {rate}"),
         };
         let end = match (args.count, args.duration, args.order) {
-            (Some(count), _, _) => format!("{} posts", grouped(count.0)),
-            (None, Some(duration), _) => humantime::format_duration(duration).to_string(),
-            (None, None, OrderArg::Random) => "until stopped".to_owned(),
-            (None, None, OrderArg::Index) => "until the last, or stopped".to_owned(),
-        };
-        let rate = match (self.rate(), args.shard) {
-            (Rate::Max, _) => "as fast as possible".to_owned(),
-            (Rate::PerSecond(rate), None) => format!("at {rate} posts/s"),
-            (rate, Some(_)) => format!("at {rate}"),
+            (Some(count), _, _) => format!(", {} posts", grouped(count.0)),
+            (None, Some(duration), _) if self.tempo.is_some() => {
+                format!(", at most {}", humantime::format_duration(duration))
+            }
+            (None, Some(duration), _) => format!(", {}", humantime::format_duration(duration)),
+            (None, None, OrderArg::Random) => ", until stopped".to_owned(),
+            (None, None, _) if self.tempo.is_some() => String::new(),
+            (None, None, _) => ", until the last, or stopped".to_owned(),
         };
         let shard = args
             .shard
             .map(|shard| format!("shard {} of {}", shard.number(), shard.of()));
         let what = match (shard, self.count()) {
-            (None, _) => format!("{order} {rate}, {end}"),
+            (None, _) => format!("{order}{pace}{end}"),
             (Some(shard), Some(part)) => {
-                format!("{order}, {shard}: {} of {end} {rate}", grouped(part))
+                let of = end.trim_start_matches(", ");
+                format!("{order}, {shard}: {} of {of}{pace}", grouped(part))
             }
-            (Some(shard), None) => format!("{order}, {shard}: {rate}, {end}"),
+            (Some(shard), None) => {
+                let pace = pace.trim_start_matches([',', ' ']);
+                format!("{order}, {shard}: {pace}{end}")
+            }
         };
         let after = self
             .resumed
@@ -467,10 +496,9 @@ impl Plan {
         let facts = self.facts(target.clone(), &state_dir);
         let delivery = sending::delivery(&args.sending, &self.sink);
         let delivery = Arc::new(Delivery::new(self.sink.clone(), http, delivery));
-        let read = self
-            .database
-            .clone()
-            .read(self.source_options(options.count));
+        let mut source = self.source_options(options.count);
+        source.history = self.tempo.map(|_| History::new(args.max_gap));
+        let read = self.database.clone().read(source);
         let Some(posts) = stop.run_until_cancelled(read).await else {
             let ended = Ended::before_the_first_post();
             report::give(&facts, &ended, &delivery.attempts(), 0, form).await?;
@@ -488,15 +516,15 @@ impl Plan {
             ));
         }
         let mut ledger = Ledger::of_run(state_dir.clone(), self.checkpoint(&target))?;
+        let schedule = self.schedule(posts.take_history());
         if !quiet {
-            say(&self.announcement(&target));
+            say(&self.announcement(&target, &schedule));
         }
         info!(random_seed = self.random_seed, ?options, "Starting.");
         let progress = Progress::new(
             if quiet { When::Never } else { args.progress },
             options.count,
         );
-        let schedule = self.schedule();
         let mut ended = pipeline::run(
             &mut posts,
             schedule,
@@ -561,6 +589,19 @@ impl Plan {
                 "{} have no row in one of the tables and were not posted: {}",
                 keys(oddities.incomplete.count),
                 examples(&oddities.incomplete)
+            );
+        }
+        if oddities.untimed.count > 0 {
+            let fate = if self.args.from.is_some() || self.args.to.is_some() {
+                "not posted, since they are in no range"
+            } else {
+                "posted last"
+            };
+            warn!(
+                "No time can be read in {} for {} (NULL, zero or another text), {fate}: {}",
+                self.args.geo_table,
+                keys(oddities.untimed.count),
+                examples(&oddities.untimed)
             );
         }
         for (kind, table) in Kind::ALL.into_iter().zip(tables) {

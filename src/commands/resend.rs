@@ -21,7 +21,7 @@ use crate::{
     delivery::{Attempts, Delivery},
     failure::{Exit, Failure, OrExit},
     http::InvokeUrl,
-    pace::{Arrivals, Rate, Schedule},
+    pace::{Arrivals, Rate, Rated, Schedule},
     pipeline::{self, BatchLimits, Ended},
     post::{Cursor, PerKind, Post},
     progress::Progress,
@@ -493,7 +493,13 @@ async fn send_route(
     };
     let progress = Progress::new(when, None);
     let (feed, mut posts) = Posts::channel();
-    let schedule = Schedule::new(Rate::Max, Arrivals::Constant, 0, Shard::WHOLE, 0);
+    let schedule = Schedule::Rated(Rated::new(
+        Rate::Max,
+        Arrivals::Constant,
+        0,
+        Shard::WHOLE,
+        0,
+    ));
     let running = pipeline::run(
         &mut posts,
         schedule,

@@ -22,7 +22,7 @@ use crate::{
         apis, in_flights, moves, post, words,
     },
     limiter::InFlight,
-    pace::{Arrivals, Rate},
+    pace::{Arrivals, Rate, Rated},
     post::{Cursor, Key, Kind},
     shard::Shard,
     source::Chunk,
@@ -260,7 +260,13 @@ async fn run_plan(plan: &Plan, target: &Target, dir: &Path) -> (Ended, Result<()
             stop.cancel();
         });
     }
-    let schedule = Schedule::new(plan.rate, plan.arrivals, 1, Shard::WHOLE, plan.before);
+    let schedule = Schedule::Rated(Rated::new(
+        plan.rate,
+        plan.arrivals,
+        1,
+        Shard::WHOLE,
+        plan.before,
+    ));
     let mut ledger = Ledger::of_run(dir.to_owned(), checkpoint()).unwrap();
     let progress = Progress::new(When::Never, None);
     let options = plan.options();

@@ -1,9 +1,15 @@
 //! Rows to JSON, once, straight from what the database prints. No database here: bytes in, bytes out.
 
+use std::iter;
+
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 
-use crate::post::{Key, Record};
+use super::Place;
+use crate::{
+    post::{Key, Record},
+    wall_time::WallTime,
+};
 
 /// How the text that a server prints for a column becomes a JSON value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,8 +61,12 @@ pub(crate) struct Rows {
     text: Vec<u8>,
     /// For each row its key and where it ends.
     ends: Vec<(Key, usize)>,
+    /// For each row its recorded time, where that is asked for.
+    times: Vec<Option<WallTime>>,
     /// Keys of rows that were left out because the row before had the same.
     repeated: Vec<Key>,
+    /// Rows that were read and are nothing to whoever reads them.
+    skipped: usize,
 }
 
 impl Rows {
@@ -66,7 +76,7 @@ impl Rows {
 
     /// Rows that were read for these, the left out ones with them.
     pub(crate) fn read(&self) -> usize {
-        self.ends.len() + self.repeated.len()
+        self.ends.len() + self.repeated.len() + self.skipped
     }
 
     /// Bytes of JSON so far.
@@ -76,6 +86,14 @@ impl Rows {
 
     pub(crate) fn last_key(&self) -> Option<Key> {
         self.ends.last().map(|(key, _)| *key)
+    }
+
+    /// Where the last row stands.
+    pub(crate) fn last(&self) -> Option<Place> {
+        self.last_key().map(|key| Place {
+            time: self.times.last().copied().flatten(),
+            key,
+        })
     }
 
     /// Writes the value of the next column. `raw`: its type and what the database prints; none for NULL.
@@ -121,6 +139,16 @@ impl Rows {
         self.ends.push((key, self.text.len()));
     }
 
+    /// Says when the row that has just ended was recorded; none: at no time that can be told. For each row or for none.
+    pub(crate) fn put_time(&mut self, time: Option<WallTime>) {
+        self.times.push(time);
+    }
+
+    /// Leaves a row out that nobody asked for.
+    pub(crate) fn skip(&mut self) {
+        self.skipped += 1;
+    }
+
     /// Leaves a row out: the one before has the same key.
     pub(crate) fn repeat(&mut self, key: Key) {
         self.repeated.push(key);
@@ -134,19 +162,30 @@ impl Rows {
     pub(crate) fn cut(&mut self, key: Key) {
         while self.ends.pop_if(|(last, _)| *last == key).is_some() {}
         while self.repeated.pop_if(|last| *last == key).is_some() {}
+        self.times.truncate(self.ends.len());
         self.text
             .truncate(self.ends.last().map_or(0, |(_, end)| *end));
     }
 
     /// The rows one by one, sharing the buffer.
     pub(crate) fn into_records(self) -> impl Iterator<Item = (Key, Record)> {
+        self.into_placed()
+            .map(|(place, record)| (place.key, record))
+    }
+
+    /// The same, with the recorded times.
+    pub(crate) fn into_placed(self) -> impl Iterator<Item = (Place, Record)> {
         let text = Bytes::from(self.text);
+        let times = self.times.into_iter().chain(iter::repeat(None));
         let mut start = 0;
-        self.ends.into_iter().map(move |(key, end)| {
-            let record = text.slice(start..end);
-            start = end;
-            (key, record)
-        })
+        self.ends
+            .into_iter()
+            .zip(times)
+            .map(move |((key, end), time)| {
+                let record = text.slice(start..end);
+                start = end;
+                (Place { time, key }, record)
+            })
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::{sync::mpsc, task::JoinSet};
 
-use super::{Chunk, Oddities, Options, Reader, Rows, lock};
+use super::{Chunk, Oddities, Options, Place, Reader, Rows, Walk, lock};
 use crate::{
     failure::Failure,
     post::{Cursor, Key, Kind, PerKind, Post, Record},
@@ -22,18 +22,10 @@ pub(super) async fn read(
 ) -> Result<(), Failure> {
     // Ends the readers with this function, however it ends.
     let mut tasks = JoinSet::new();
-    let mut tables = readers.into_array().map(|reader| {
-        let kind = reader.table.kind;
-        // One page waits while the next one is read.
-        let (sender, pages) = mpsc::channel(1);
-        tasks.spawn(reader.scan(options.clone(), sender));
-        Scan {
-            kind,
-            pages,
-            rows: None,
-            next: None,
-        }
-    });
+    let after = options.after_key().map(Place::of_key);
+    let mut tables = readers
+        .into_array()
+        .map(|reader| Scan::start(reader, after, options, &mut tasks));
     let mut chunk = Vec::with_capacity(CHUNK);
     loop {
         for table in &mut tables {
@@ -42,7 +34,9 @@ pub(super) async fn read(
         let Some(key) = tables.iter().filter_map(Scan::key).min() else {
             break;
         };
-        let records = tables.each_mut().map(|table| table.take(key));
+        let records = tables
+            .each_mut()
+            .map(|table| table.take(key).map(|(_, record)| record));
         match records {
             [Some(pin), Some(geo), Some(user)] => {
                 chunk.push(Post {
@@ -66,17 +60,36 @@ pub(super) async fn read(
     Ok(())
 }
 
-/// One table on its way: the page at hand and the row that is next.
-struct Scan {
-    kind: Kind,
+/// One table on its way by key: the page at hand and the row that is next.
+pub(super) struct Scan {
+    pub(super) kind: Kind,
     pages: mpsc::Receiver<Result<Rows, Failure>>,
-    rows: Option<Box<dyn Iterator<Item = (Key, Record)> + Send>>,
-    next: Option<(Key, Record)>,
+    rows: Option<Box<dyn Iterator<Item = (Place, Record)> + Send>>,
+    next: Option<(Place, Record)>,
 }
 
 impl Scan {
+    /// `after`: the key behind which it begins.
+    pub(super) fn start(
+        reader: Reader,
+        after: Option<Place>,
+        options: &Options,
+        tasks: &mut JoinSet<()>,
+    ) -> Self {
+        let kind = reader.table.kind;
+        // One page waits while the next one is read.
+        let (sender, pages) = mpsc::channel(1);
+        tasks.spawn(reader.scan(Walk::ByKey, after, options.clone(), sender));
+        Self {
+            kind,
+            pages,
+            rows: None,
+            next: None,
+        }
+    }
+
     /// Makes sure that `next` is the next row of the table, or none at its end.
-    async fn advance(&mut self, oddities: &Mutex<Oddities>) -> Result<(), Failure> {
+    pub(super) async fn advance(&mut self, oddities: &Mutex<Oddities>) -> Result<(), Failure> {
         while self.next.is_none() {
             self.next = self.rows.as_mut().and_then(Iterator::next);
             if self.next.is_none() {
@@ -90,20 +103,18 @@ impl Scan {
                         tally.add(*key);
                     }
                 }
-                self.rows = Some(Box::new(page.into_records()));
+                self.rows = Some(Box::new(page.into_placed()));
             }
         }
         Ok(())
     }
 
-    fn key(&self) -> Option<Key> {
-        self.next.as_ref().map(|(key, _)| *key)
+    pub(super) fn key(&self) -> Option<Key> {
+        self.next.as_ref().map(|(place, _)| place.key)
     }
 
     /// The next record if it has this key.
-    fn take(&mut self, key: Key) -> Option<Record> {
-        self.next
-            .take_if(|(next, _)| *next == key)
-            .map(|(_, record)| record)
+    pub(super) fn take(&mut self, key: Key) -> Option<(Place, Record)> {
+        self.next.take_if(|(next, _)| next.key == key)
     }
 }

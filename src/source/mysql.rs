@@ -138,14 +138,8 @@ pub(super) async fn access(
         .fetch_optional(&mut *connection)
         .await?;
     let Some(index) = index else {
-        let sql = "SELECT CAST(COUNT(*) AS SIGNED) FROM information_schema.views \
-                   WHERE table_schema = DATABASE() AND table_name = ?";
-        let views: i64 = sqlx::query_scalar(sql)
-            .bind(table)
-            .fetch_one(connection)
-            .await?;
         return Ok(Access {
-            view: views > 0,
+            view: is_view(connection, table).await?,
             ..Access::default()
         });
     };
@@ -162,6 +156,59 @@ pub(super) async fn access(
             format!(" FORCE INDEX ({})", super::quoted(&name))
         },
     })
+}
+
+/// How rows are found by the time column and, where it repeats, by the key: an index has to keep that order, with the whole
+/// of the time in it. One of the time alone does where the key is the primary key, which every index ends with.
+pub(super) async fn time_access(
+    connection: &mut MySqlConnection,
+    table: &str,
+    time: &str,
+    key: &str,
+) -> Result<Access, sqlx::Error> {
+    let sql = "SELECT CAST(index_name AS CHAR) FROM information_schema.statistics \
+               WHERE table_schema = DATABASE() AND table_name = ? AND index_type = 'BTREE' GROUP BY index_name \
+               HAVING SUM(seq_in_index = 1 AND column_name = ? AND sub_part IS NULL) > 0 \
+               AND (SUM(seq_in_index = 2 AND column_name = ?) > 0 OR COUNT(*) = 1 AND EXISTS (\
+               SELECT 1 FROM information_schema.statistics WHERE table_schema = DATABASE() AND table_name = ? \
+               AND index_name = 'PRIMARY' HAVING COUNT(*) = 1 AND SUM(column_name = ?) = 1)) ORDER BY index_name LIMIT 1";
+    let index: Option<String> = sqlx::query_scalar(sql)
+        .bind(table)
+        .bind(time)
+        .bind(key)
+        .bind(table)
+        .bind(key)
+        .fetch_optional(&mut *connection)
+        .await?;
+    Ok(match index {
+        Some(name) => Access {
+            indexed: true,
+            hint: format!(" FORCE INDEX ({})", super::quoted(&name)),
+            ..Access::default()
+        },
+        None => Access {
+            view: is_view(connection, table).await?,
+            ..Access::default()
+        },
+    })
+}
+
+async fn is_view(connection: &mut MySqlConnection, table: &str) -> Result<bool, sqlx::Error> {
+    let sql = "SELECT CAST(COUNT(*) AS SIGNED) FROM information_schema.views \
+               WHERE table_schema = DATABASE() AND table_name = ?";
+    let views: i64 = sqlx::query_scalar(sql)
+        .bind(table)
+        .fetch_one(connection)
+        .await?;
+    Ok(views > 0)
+}
+
+/// Whether the clock of the session is never set back, as that of a place with summer time is.
+pub(super) async fn clock_is_steady(connection: &mut MySqlConnection) -> Result<bool, sqlx::Error> {
+    let zone: String = sqlx::query_scalar("SELECT CAST(@@session.time_zone AS CHAR)")
+        .fetch_one(connection)
+        .await?;
+    Ok(zone.starts_with(['+', '-']) || zone.eq_ignore_ascii_case("UTC"))
 }
 
 /// By collation, not by the type's name: a `utf8mb4_bin` column is text and a `VARBINARY` is not.

@@ -16,7 +16,9 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use super::{Connection, Database, Oddities, Options, Row, RowError, Rows, Table, all_of, lock};
+use super::{
+    Connection, Database, Oddities, Options, Place, Row, RowError, Rows, Table, Walk, all_of, lock,
+};
 use crate::{failure::Failure, post::Key, retry::Backoff, shard::Shard};
 
 /// JSON that a page holds, about.
@@ -96,15 +98,42 @@ impl Reader {
         }
     }
 
+    /// Another reader in the same run, with a connection of its own.
+    pub(super) fn like(&self, table: Arc<Table>) -> Self {
+        Self::new(
+            Arc::clone(&self.database),
+            table,
+            self.retry_for,
+            Arc::clone(&self.oddities),
+            Arc::clone(&self.told),
+        )
+    }
+
     /// The rows that a query yields, in its order; of successive rows with the same key the first.
     pub(super) async fn rows(&mut self, sql: &str) -> Result<Rows, Failure> {
+        self.page(sql, Walk::ByKey).await
+    }
+
+    async fn page(&mut self, sql: &str, walk: Walk) -> Result<Rows, Failure> {
+        let table = Arc::clone(&self.table);
+        self.fold(sql, Rows::default, |rows, row| add(row, &table, walk, rows))
+            .await
+    }
+
+    /// Adds the rows that a query yields to a value, in their order; to a fresh one when the database went away meanwhile.
+    pub(super) async fn fold<T>(
+        &mut self,
+        sql: &str,
+        fresh: impl Fn() -> T,
+        mut add: impl FnMut(&mut T, &Row) -> Result<(), RowError>,
+    ) -> Result<T, Failure> {
         let mut patience = Patience::new(self.retry_for);
         loop {
             let rested = self.connection.is_some();
-            match self.try_rows(sql).await {
-                Ok(rows) => {
+            match Box::pin(self.try_fold(sql, fresh(), &mut add)).await {
+                Ok(value) => {
                     self.is_well(&patience);
-                    return Ok(rows);
+                    return Ok(value);
                 }
                 Err(error) if rested && error.is_transient() => self.drop_rested(&error),
                 Err(error) => self.wait_or_fail(&error, &mut patience).await?,
@@ -112,14 +141,17 @@ impl Reader {
         }
     }
 
-    async fn try_rows(&mut self, sql: &str) -> Result<Rows, RowError> {
-        let table = Arc::clone(&self.table);
-        let mut rows = Rows::default();
+    async fn try_fold<T>(
+        &mut self,
+        sql: &str,
+        mut value: T,
+        add: &mut impl FnMut(&mut T, &Row) -> Result<(), RowError>,
+    ) -> Result<T, RowError> {
         let mut stream = self.connection().await?.fetch(sql.to_owned());
         while let Some(row) = stream.next().await {
-            add(&row?, &table, &mut rows)?;
+            add(&mut value, &row?)?;
         }
-        Ok(rows)
+        Ok(value)
     }
 
     /// Counts the rows that have no key, where that can be; they belong to no shard, so the first one does.
@@ -144,7 +176,7 @@ impl Reader {
     ) -> Result<Option<(Key, Key)>, Failure> {
         let (key, name) = (self.table.key_name(), super::quoted(&self.table.name));
         // An index knows the ends of a range, but not those of a shard.
-        let condition = all_of(&self.table.range(None, options));
+        let condition = all_of(&self.table.range(Walk::ByKey, None, options));
         let low = self
             .number(&format!("SELECT MIN({key}) FROM {name}{condition}"))
             .await?;
@@ -156,25 +188,11 @@ impl Reader {
 
     /// The one number that a query yields; none for NULL.
     async fn number(&mut self, sql: &str) -> Result<Option<Key>, Failure> {
-        let mut patience = Patience::new(self.retry_for);
-        loop {
-            let rested = self.connection.is_some();
-            let result = async {
-                let mut stream = self.connection().await?.fetch(sql.to_owned());
-                match stream.next().await {
-                    Some(row) => row?.key(0),
-                    None => Ok(None),
-                }
-            };
-            match result.await {
-                Ok(number) => {
-                    self.is_well(&patience);
-                    return Ok(number);
-                }
-                Err(error) if rested && error.is_transient() => self.drop_rested(&error),
-                Err(error) => self.wait_or_fail(&error, &mut patience).await?,
-            }
-        }
+        let take = |number: &mut Option<Key>, row: &Row| {
+            *number = row.key(0)?;
+            Ok(())
+        };
+        self.fold(sql, || None, take).await
     }
 
     async fn connection(&mut self) -> Result<&mut Connection, sqlx::Error> {
@@ -223,16 +241,18 @@ impl Reader {
         }
     }
 
-    /// All rows of the range in key order, in pages that end only between keys. Ends early when nobody takes them.
+    /// All rows of the range behind a place, in pages that end only between places. Ends early when nobody takes them.
     pub(super) async fn scan(
         mut self,
+        walk: Walk,
+        after: Option<Place>,
         options: Options,
         pages: mpsc::Sender<Result<Rows, Failure>>,
     ) {
-        let scanned = if self.table.access.indexed {
-            self.scan_by_page(&options, &pages).await
+        let scanned = if self.table.access(walk).indexed {
+            self.scan_by_page(walk, after, &options, &pages).await
         } else {
-            self.scan_at_once(&options, &pages).await
+            self.scan_at_once(walk, after, &options, &pages).await
         };
         let ended = match scanned {
             Ok(()) => self.count_keyless(options.shard).await,
@@ -243,34 +263,40 @@ impl Reader {
         }
     }
 
-    /// Pages by key range: each costs what it holds, and the server never waits for a slow reader.
+    /// Pages by range: each costs what it holds, and the server never waits for a slow reader.
     async fn scan_by_page(
         &mut self,
+        walk: Walk,
+        mut after: Option<Place>,
         options: &Options,
         pages: &mpsc::Sender<Result<Rows, Failure>>,
     ) -> Result<(), Failure> {
-        let mut after = options.after_key();
+        let table = Arc::clone(&self.table);
         let mut limit = FIRST_PAGE;
         loop {
-            let condition = self.table.condition(after, options);
             let sql = format!(
-                "{}{}{condition} ORDER BY {} LIMIT {limit}",
-                self.table.select(),
-                self.table.access.hint,
-                self.table.key_name()
+                "{}{}{} LIMIT {limit}",
+                table.select(),
+                table.access(walk).hint,
+                table.behind(walk, after, options)
             );
-            let mut rows = self.rows(&sql).await?;
+            let mut rows = self.page(&sql, walk).await?;
             let full = rows.read() >= limit;
-            let Some(last) = rows.last_key() else {
-                return Ok(());
-            };
-            if full && !self.table.access.unique {
+            if full
+                && walk == Walk::ByKey
+                && !table.access.unique
+                && let Some(last) = rows.last_key()
+            {
                 // More rows with the last key may follow, so that key is left to the next page.
                 rows.cut(last);
             }
-            let Some(last) = rows.last_key() else {
-                limit *= 4;
-                continue;
+            let Some(last) = rows.last() else {
+                if full {
+                    // Nothing here says where to go on.
+                    limit *= 4;
+                    continue;
+                }
+                return Ok(());
             };
             after = Some(last);
             limit =
@@ -281,31 +307,28 @@ impl Reader {
         }
     }
 
-    /// One ordered result: without an index on the key every page would sort the whole table again.
+    /// One ordered result: without an index every page would sort the whole table again.
     async fn scan_at_once(
         &mut self,
+        walk: Walk,
+        mut after: Option<Place>,
         options: &Options,
         pages: &mpsc::Sender<Result<Rows, Failure>>,
     ) -> Result<(), Failure> {
-        let mut after = options.after_key();
         let mut patience = Patience::new(self.retry_for);
         loop {
-            let condition = self.table.condition(after, options);
-            let sql = format!(
-                "{}{condition} ORDER BY {}",
-                self.table.select(),
-                self.table.key_name()
-            );
+            let table = &self.table;
+            let sql = format!("{}{}", table.select(), table.behind(walk, after, options));
             let before = after;
-            match self.try_scan_at_once(sql, pages, &mut after).await {
+            match self.try_scan_at_once(sql, walk, pages, &mut after).await {
                 Ok(()) => return Ok(()),
-                Err(error) => {
-                    if after != before {
-                        self.is_well(&patience);
-                        patience = Patience::new(self.retry_for);
-                    }
-                    self.wait_or_fail(&error, &mut patience).await?;
+                // What the network still held may be read long after the database went, which others have told, or came back.
+                Err(error) if after != before && error.is_transient() => {
+                    self.is_well(&patience);
+                    patience = Patience::new(self.retry_for);
+                    self.drop_rested(&error);
                 }
+                Err(error) => self.wait_or_fail(&error, &mut patience).await?,
             }
         }
     }
@@ -314,8 +337,9 @@ impl Reader {
     async fn try_scan_at_once(
         &mut self,
         sql: String,
+        walk: Walk,
         pages: &mpsc::Sender<Result<Rows, Failure>>,
-        after: &mut Option<Key>,
+        after: &mut Option<Place>,
     ) -> Result<(), RowError> {
         let table = Arc::clone(&self.table);
         let connection = self.connection().await?;
@@ -326,15 +350,15 @@ impl Reader {
             let row = row?;
             let full = rows.bytes() >= PAGE_BYTES || (after.is_none() && rows.len() >= FIRST_PAGE);
             if full && row.key(table.key)? != rows.last_key() {
-                *after = rows.last_key();
+                *after = rows.last();
                 if pages.send(Ok(std::mem::take(&mut rows))).await.is_err() {
                     return Ok(());
                 }
             }
-            add(&row, &table, &mut rows)?;
+            add(&row, &table, walk, &mut rows)?;
         }
         if rows.len() > 0 {
-            *after = rows.last_key();
+            *after = rows.last();
             // Nobody takes it if the run has ended.
             let _ = pages.send(Ok(rows)).await;
         }
@@ -342,16 +366,30 @@ impl Reader {
     }
 }
 
-/// A row that follows another with the same key is counted and left out, one without a key is nothing at all.
-fn add(row: &Row, table: &Table, rows: &mut Rows) -> Result<(), RowError> {
-    match row.key(table.key)? {
-        None => Ok(()),
-        Some(key) if rows.last_key() == Some(key) => {
-            rows.repeat(key);
-            Ok(())
-        }
-        Some(key) => row.encode(key, table, rows),
+/// Adds a row unless it is nothing to this walk: one without a key; by key, one that follows another with the same, which
+/// is counted; by time, one without a time in the range, or at the same place as the one before.
+fn add(row: &Row, table: &Table, walk: Walk, rows: &mut Rows) -> Result<(), RowError> {
+    let Some(key) = row.key(table.key)? else {
+        return Ok(());
+    };
+    if walk == Walk::ByKey && rows.last_key() == Some(key) {
+        rows.repeat(key);
+        return Ok(());
     }
+    let Some(column) = &table.time else {
+        return row.encode(key, table, rows);
+    };
+    let time = row.time(column.column)?;
+    if walk == Walk::ByTime {
+        let usable = time.is_some_and(|time| column.range.contains(time));
+        if !usable || rows.last() == Some(Place { time, key }) {
+            rows.skip();
+            return Ok(());
+        }
+    }
+    row.encode(key, table, rows)?;
+    rows.put_time(time);
+    Ok(())
 }
 
 /// How long to keep trying, and how long to wait between two tries.

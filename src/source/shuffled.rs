@@ -9,7 +9,7 @@ use std::{
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
-use super::{Chunk, Oddities, Options, Reader, lock, quoted};
+use super::{Chunk, Oddities, Options, Reader, Table, lock, quoted};
 use crate::{
     failure::Failure,
     permutation::Permutation,
@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Keys that are looked up at a time. MariaDB turns a list of 1,000 into a table of its own, which costs more.
-const WINDOW: usize = 900;
+pub(super) const WINDOW: usize = 900;
 /// The first look-up is small, so that the first post goes out soon.
 const FIRST_WINDOW: usize = 100;
 /// So many look-ups in a row that find nothing are worth a word: a single key far away from the others makes a run look idle.
@@ -33,18 +33,7 @@ pub(super) async fn read(
     chunks: &mpsc::Sender<Result<Chunk, Failure>>,
 ) -> Result<(), Failure> {
     for (_, reader) in readers.iter() {
-        let (table, key) = (&reader.table.name, reader.table.key_name());
-        let access = &reader.table.access;
-        if access.view {
-            info!(
-                "{table} is a view: random order is fast only where the table behind it has an index on {key}."
-            );
-        } else if !access.indexed {
-            warn!(
-                "The table {table} has no index on its key, so random order scans it for every {WINDOW} posts. This makes one: CREATE INDEX pinemu_key ON {} ({key})",
-                quoted(table)
-            );
-        }
+        advise(&reader.table, "random order");
     }
     let mut empty = 0;
     let (mut pass, mut resumed) = match options.after {
@@ -67,11 +56,7 @@ pub(super) async fn read(
             },
         };
         let walk = Pass::new(pass, low, high, options.shard, random_seed);
-        let mut window = options.count.map_or(FIRST_WINDOW, |count| {
-            usize::try_from(count)
-                .unwrap_or(WINDOW)
-                .clamp(1, FIRST_WINDOW)
-        });
+        let mut window = first_window(options.count);
         while position < walk.order.len() {
             let places = walk.window(position, window);
             // What a later pass meets has been counted in the first.
@@ -96,6 +81,37 @@ pub(super) async fn read(
         }
         pass += 1;
     }
+}
+
+/// Says what makes look-ups by key slow, where something does. `order`: what needs them.
+pub(super) fn advise(table: &Table, order: &str) {
+    let (name, key) = (&table.name, table.key_name());
+    if table.access.view {
+        info!(
+            "{name} is a view: {order} is fast only where the table behind it has an index on {key}."
+        );
+    } else if !table.access.indexed {
+        warn!(
+            "The table {name} has no index on its key, so {order} scans it for every {WINDOW} posts. This makes one: CREATE INDEX pinemu_key ON {} ({key})",
+            quoted(name)
+        );
+    }
+}
+
+/// Keys of the first look-up, for a run of so many posts.
+pub(super) fn first_window(count: Option<u64>) -> usize {
+    count.map_or(FIRST_WINDOW, |count| {
+        usize::try_from(count)
+            .unwrap_or(WINDOW)
+            .clamp(1, FIRST_WINDOW)
+    })
+}
+
+/// Keys as SQL.
+pub(super) fn list(keys: impl Iterator<Item = Key>) -> String {
+    keys.map(|key| key.to_string())
+        .collect::<Vec<_>>()
+        .join(",")
 }
 
 /// A pass: every key of a shard between two keys stands at one position, whether it has rows or not.
@@ -169,16 +185,12 @@ async fn bounds(
 }
 
 /// The posts at `places`, in their order.
-async fn look_up(
+pub(super) async fn look_up(
     readers: &mut PerKind<Reader>,
     places: &[(Key, Cursor)],
     oddities: Option<&Arc<Mutex<Oddities>>>,
 ) -> Result<Chunk, Failure> {
-    let list = places
-        .iter()
-        .map(|(key, _)| key.to_string())
-        .collect::<Vec<_>>()
-        .join(",");
+    let list = list(places.iter().map(|(key, _)| *key));
     let [pin, geo, user] = readers
         .each_mut()
         .map(|reader| find(reader, &list, oddities));
@@ -205,7 +217,7 @@ async fn look_up(
 }
 
 /// The rows of the keys in `list`, the first of each.
-async fn find(
+pub(super) async fn find(
     reader: &mut Reader,
     list: &str,
     oddities: Option<&Arc<Mutex<Oddities>>>,

@@ -60,35 +60,74 @@ pub(super) async fn access(
     table: &str,
     column: &str,
 ) -> Result<Access, sqlx::Error> {
-    let row_id = "SELECT COUNT(*) FROM pragma_table_info(?1) \
-                  WHERE pk = 1 AND upper(type) = 'INTEGER' AND name = ?2 \
-                  AND (SELECT COUNT(*) FROM pragma_table_info(?1) WHERE pk > 0) = 1";
     let indexes = "SELECT COUNT(*), COALESCE(SUM(list.\"unique\" AND list.partial = 0 \
                    AND (SELECT COUNT(*) FROM pragma_index_info(list.name)) = 1), 0) FROM pragma_index_list(?1) AS list \
                    JOIN pragma_index_info(list.name) AS info ON info.seqno = 0 AND info.name = ?2 WHERE list.partial = 0";
-    let row_id: i64 = sqlx::query(row_id)
-        .bind(table)
-        .bind(column)
-        .fetch_one(&mut *connection)
-        .await?
-        .try_get(0)?;
+    let row_id = is_row_id(connection, table, column).await?;
     let row = sqlx::query(indexes)
         .bind(table)
         .bind(column)
         .fetch_one(&mut *connection)
         .await?;
     let (indexes, unique): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
-    let views = "SELECT COUNT(*) FROM sqlite_master WHERE type = 'view' AND name = ?";
-    let views: i64 = sqlx::query_scalar(views)
+    Ok(Access {
+        indexed: row_id || indexes > 0,
+        unique: row_id || unique > 0,
+        view: is_view(connection, table).await?,
+        hint: String::new(),
+    })
+}
+
+/// How rows are found by the time column and, where it repeats, by the key: an index has to keep that order. One of the
+/// time alone does where the key is the row id, which every index ends with.
+pub(super) async fn time_access(
+    connection: &mut SqliteConnection,
+    table: &str,
+    time: &str,
+    key: &str,
+) -> Result<Access, sqlx::Error> {
+    let sql = "SELECT COUNT(*) FROM pragma_index_list(?1) AS list \
+               JOIN pragma_index_info(list.name) AS info ON info.seqno = 0 AND info.name = ?2 WHERE list.partial = 0 \
+               AND (?4 AND (SELECT COUNT(*) FROM pragma_index_info(list.name)) = 1 \
+               OR EXISTS (SELECT 1 FROM pragma_index_info(list.name) WHERE seqno = 1 AND name = ?3))";
+    let row_id = is_row_id(connection, table, key).await?;
+    let indexes: i64 = sqlx::query_scalar(sql)
+        .bind(table)
+        .bind(time)
+        .bind(key)
+        .bind(row_id)
+        .fetch_one(&mut *connection)
+        .await?;
+    Ok(Access {
+        indexed: indexes > 0,
+        view: is_view(connection, table).await?,
+        ..Access::default()
+    })
+}
+
+async fn is_row_id(
+    connection: &mut SqliteConnection,
+    table: &str,
+    column: &str,
+) -> Result<bool, sqlx::Error> {
+    let sql = "SELECT COUNT(*) FROM pragma_table_info(?1) \
+               WHERE pk = 1 AND upper(type) = 'INTEGER' AND name = ?2 \
+               AND (SELECT COUNT(*) FROM pragma_table_info(?1) WHERE pk > 0) = 1";
+    let columns: i64 = sqlx::query_scalar(sql)
+        .bind(table)
+        .bind(column)
+        .fetch_one(connection)
+        .await?;
+    Ok(columns > 0)
+}
+
+async fn is_view(connection: &mut SqliteConnection, table: &str) -> Result<bool, sqlx::Error> {
+    let sql = "SELECT COUNT(*) FROM sqlite_master WHERE type = 'view' AND name = ?";
+    let views: i64 = sqlx::query_scalar(sql)
         .bind(table)
         .fetch_one(connection)
         .await?;
-    Ok(Access {
-        indexed: row_id > 0 || indexes > 0,
-        unique: row_id > 0 || unique > 0,
-        view: views > 0,
-        hint: String::new(),
-    })
+    Ok(views > 0)
 }
 
 /// Gives `then` the value of a column as MySQL would print it, with its type.

@@ -11,7 +11,7 @@ use tracing::warn;
 use super::{cannot_read, cannot_write, if_there, remove};
 use crate::{
     failure::{Exit, Failure, OrExit},
-    post::{Cursor, Key},
+    post::{Bound, Cursor},
     shard::Shard,
 };
 
@@ -31,8 +31,8 @@ pub(crate) struct Checkpoint {
     /// The name of the database, not its address.
     pub(crate) database: String,
     pub(crate) order: String,
-    pub(crate) from: Option<Key>,
-    pub(crate) to: Option<Key>,
+    pub(crate) from: Option<Bound>,
+    pub(crate) to: Option<Bound>,
     pub(crate) random_seed: u64,
     pub(crate) shard: Option<Shard>,
     /// Settled over all resumed runs: the number of the next pause.
@@ -49,8 +49,8 @@ pub(crate) struct Identity {
     pub(crate) invoke_url: Option<String>,
     pub(crate) database: Option<String>,
     pub(crate) order: Option<String>,
-    pub(crate) from: Option<Key>,
-    pub(crate) to: Option<Key>,
+    pub(crate) from: Option<Bound>,
+    pub(crate) to: Option<Bound>,
     pub(crate) random_seed: Option<u64>,
     pub(crate) shard: Option<Shard>,
 }
@@ -115,7 +115,7 @@ impl Checkpoint {
         const MOVED: &str = "add --moved if it is the same target at a new address";
         const AS_RECORDED: &str = "leave it out to go on as recorded";
         let some = |text: &str| Some(text.to_owned());
-        let key = |key: Option<Key>| key.map(|key| key.to_string());
+        let bound = |bound: Option<Bound>| bound.map(|bound| bound.to_string());
         let seed = |seed: u64| seed.to_string();
         let shard = |shard: Option<Shard>| shard.map(|shard| shard.to_string());
         // What, as recorded, as given, what to do.
@@ -126,8 +126,8 @@ impl Checkpoint {
             ("--invoke-url", some(&self.invoke_url), wanted.invoke_url.clone(), MOVED),
             ("the database", some(&self.database), wanted.database.clone(), "correct --database-url"),
             ("--order", some(&self.order), wanted.order.clone(), AS_RECORDED),
-            ("--from", key(self.from), key(wanted.from), AS_RECORDED),
-            ("--to", key(self.to), key(wanted.to), AS_RECORDED),
+            ("--from", bound(self.from), bound(wanted.from), AS_RECORDED),
+            ("--to", bound(self.to), bound(wanted.to), AS_RECORDED),
             ("--random-seed", Some(seed(self.random_seed)), wanted.random_seed.map(seed), AS_RECORDED),
             ("--shard", shard(self.shard), shard(wanted.shard), AS_RECORDED),
         ];
@@ -171,6 +171,7 @@ pub(super) mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::post::Key;
 
     pub(in crate::state) fn checkpoint(posts: u64) -> Checkpoint {
         Checkpoint {
@@ -180,7 +181,7 @@ pub(super) mod tests {
             invoke_url: "http://127.0.0.1:8082".to_owned(),
             database: "pinterest_data".to_owned(),
             order: "random".to_owned(),
-            from: Some(Key::MIN),
+            from: Some(Bound::Key(Key::MIN)),
             to: None,
             random_seed: u64::MAX,
             shard: "1/4".parse().ok(),
@@ -236,6 +237,44 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn times_come_back_as_they_were_written() {
+        let bound = |text: &str| Some(text.parse::<Bound>().unwrap());
+        let time = |after: Option<&str>| Checkpoint {
+            order: "time".to_owned(),
+            from: bound("2020-01-31"),
+            to: bound("2020-02-01T12:30"),
+            position: Cursor::Time {
+                after: after.map(|text| text.parse().unwrap()),
+                key: Key(-7),
+            },
+            ..checkpoint(7)
+        };
+        for (after, position) in [
+            (
+                Some("2020-01-31T12:00:00.500"),
+                r#"{"after":"2020-01-31T12:00:00.500","key":-7}"#,
+            ),
+            (None, r#"{"after":null,"key":-7}"#),
+        ] {
+            let text = serde_json::to_string(&time(after)).unwrap();
+            assert!(
+                text.ends_with(&format!(r#""position":{{"time":{position}}}}}"#)),
+                "{text}"
+            );
+            assert!(
+                text.contains(r#""from":"2020-01-31","to":"2020-02-01 12:30:00""#),
+                "{text}"
+            );
+            assert_eq!(load(text.as_bytes()).unwrap(), Some(time(after)));
+        }
+        let text = serde_json::to_string(&time(None)).unwrap();
+        for (good, bad) in [("2020-01-31", "2020-02-31"), ("\"key\":-7", "\"key\":null")] {
+            let failure = load(text.replace(good, bad).as_bytes()).unwrap_err();
+            assert!(failure.to_string().contains("is damaged"), "{failure}");
+        }
+    }
+
+    #[test]
     fn a_torn_strange_or_newer_file_is_a_failure_that_names_it_and_the_cure() {
         let text = serde_json::to_string(&checkpoint(1)).unwrap();
         let newer = text.replace(r#""version":1"#, r#""version":2"#);
@@ -273,7 +312,7 @@ pub(super) mod tests {
             invoke_url: Some("http://127.0.0.1:8082".to_owned()),
             database: Some("pinterest_data".to_owned()),
             order: Some("random".to_owned()),
-            from: Some(Key::MIN),
+            from: Some(Bound::Key(Key::MIN)),
             random_seed: Some(u64::MAX),
             shard: "1/4".parse().ok(),
             ..identity()
@@ -295,8 +334,8 @@ pub(super) mod tests {
             (other(|w| w.invoke_url = Some("http://b".into())), ["127.0.0.1", "http://b", "--moved"]),
             (other(|w| w.database = Some("d".into())), ["pinterest_data", "database d", "--database-url"]),
             (other(|w| w.order = Some("index".into())), ["random", "index", "--order"]),
-            (other(|w| w.from = Some(Key(5))), ["-9223372036854775808", "5", "--from"]),
-            (other(|w| w.to = Some(Key(6))), ["without --to", "6", "--to"]),
+            (other(|w| w.from = Some(Bound::Key(Key(5)))), ["-9223372036854775808", "5", "--from"]),
+            (other(|w| w.to = Some(Bound::Key(Key(6)))), ["without --to", "6", "--to"]),
             (other(|w| w.random_seed = Some(7)), ["18446744073709551615", "7", "--random-seed"]),
             (other(|w| w.shard = "2/4".parse().ok()), ["1/4", "2/4", "--shard"]),
         ];
