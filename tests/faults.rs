@@ -283,8 +283,10 @@ fn an_answer_that_would_be_the_same_for_every_record_ends_the_run() {
         run.assert_failed(code, &[part, &run.target.url(), "t."]);
         assert_eq!(run.posts("read"), 0);
         assert_eq!(run.posts("returned"), 1);
-        assert_eq!(
-            run.summary["requests"], 3,
+        // The first refusal may come before all three kinds have asked.
+        let requests = run.summary["requests"].as_u64().unwrap();
+        assert!(
+            (1..=3).contains(&requests) && run.summary["retries"] == 0,
             "nobody asks twice: {}",
             run.summary
         );

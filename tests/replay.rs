@@ -500,6 +500,50 @@ fn posts_arrive_as_they_were_recorded_and_long_silences_are_cut() {
     }
 }
 
+#[test]
+fn shards_post_their_parts_of_the_whole_in_its_order_and_at_its_times() {
+    for source in Source::both() {
+        let text = |(key, minute): &(i64, Option<i64>)| (*key, minute.map(minutes));
+        source.make(KEYED, &rows().iter().map(text).collect::<Vec<_>>(), INDEX);
+        let whole = in_order(rows());
+        for number in 1..=3 {
+            let run = source.run().with("--shard", format_args!("{number}/3"));
+            let (ended, landed) = run.post();
+            assert_ended_well(&ended);
+            let part: Vec<_> = whole
+                .iter()
+                .copied()
+                .filter(|key| key % 3 == number - 1)
+                .collect();
+            assert_eq!(keys(&landed), part);
+            let untimed = part.iter().filter(|key| *key % 50 == 7).count();
+            assert_says(&ended, &[&format!("geolocation_data for {untimed} keys")]);
+        }
+    }
+    let source = Source::File(Sandbox::new());
+    let rows: Vec<_> = (0..)
+        .zip([0, 1, 1, 3, 99])
+        .map(|(key, hour)| (key, Some(minutes(hour * 60))))
+        .collect();
+    source.make(KEYED, &rows, INDEX);
+    let mut receiver = Receiver::start(&[]);
+    let run = Run::stream(&source.url())
+        .with("--order", "time")
+        .with("--partition-key", "kind")
+        .without("--rate")
+        .with("--fit", "2s")
+        .with("--max-gap", "1h")
+        .with("--shard", "2/2");
+    let summary = assert_ended_well(&run.to(&receiver));
+    // Of 0, 0.67, 0.67, 1.33 and 2 s the second and the fourth.
+    let [_, second] = arrivals(&mut receiver)[..] else {
+        panic!("{summary}")
+    };
+    assert!((0.4..1.0).contains(&second), "{second}");
+    let elapsed = summary["elapsed_s"].as_f64().unwrap();
+    assert!((1.2..2.4).contains(&elapsed), "{elapsed}");
+}
+
 /// The options of runs that keep their state in one directory.
 fn line<'a>(url: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     #[rustfmt::skip]
