@@ -41,6 +41,12 @@ pub(crate) enum Command {
     /// Post to Kinesis streams behind an API Gateway: PREFIX-pin, PREFIX-geo, PREFIX-user
     #[command(after_help = LAYERS)]
     Stream(Box<StreamArgs>),
+    /// Look before a run whether everything is reachable, allowed and there
+    #[command(arg_required_else_help = false)]
+    Check {
+        #[command(subcommand)]
+        of: Checked,
+    },
     /// Send again what was set aside
     #[command(after_help = LAYERS)]
     Resend(Box<ResendArgs>),
@@ -58,6 +64,43 @@ pub(crate) enum Command {
 const LAYERS: &str = "\
 Every option has a variable (--invoke-url: PINEMU_INVOKE_URL) and a key in the file of --config
 (invoke-url = \"…\"). A flag wins over a variable, a variable over the file, the file over the default.";
+
+/// The run to check, with the options that it would get.
+#[derive(Debug, Subcommand)]
+#[command(disable_help_subcommand = true)]
+pub(crate) enum Checked {
+    /// Check a run of batch, with the options of that run
+    #[command(after_help = LAYERS)]
+    Batch(Box<CheckArgs<BatchArgs>>),
+    /// Check a run of stream, with the options of that run
+    #[command(after_help = LAYERS)]
+    Stream(Box<CheckArgs<StreamArgs>>),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs<Run: Args> {
+    #[command(flatten)]
+    pub(crate) check: CheckOptions,
+
+    #[command(flatten)]
+    pub(crate) run: Run,
+}
+
+/// How far a check goes. On the command line only: what sends or makes something is asked for each time.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct CheckOptions {
+    /// Send one marked post and read the receipt: key -1, texts `pinemu check --probe`, numbers 0
+    #[arg(long, help_heading = "Check")]
+    pub(crate) probe: bool,
+
+    /// Make the streams that are missing, through the gateway, and wait until they are ready
+    #[arg(long, help_heading = "Check")]
+    pub(crate) create: bool,
+
+    /// Count the rows of the tables, however long that takes
+    #[arg(long, help_heading = "Check")]
+    pub(crate) exact: bool,
+}
 
 /// When to colour, when to draw a progress bar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -730,6 +773,26 @@ mod tests {
         )
     }
 
+    /// The options of `check batch` that `batch` has not, which are those of `check stream` too.
+    fn own_table_of_check() -> String {
+        let root = Cli::command();
+        let check = root.find_subcommand("check").unwrap();
+        let [batch, stream] = ["batch", "stream"].map(|run| {
+            let of_run = root.find_subcommand(run).unwrap();
+            let own = check
+                .find_subcommand(run)
+                .unwrap()
+                .get_arguments()
+                .filter(|arg| !of_run.get_arguments().any(|it| it.get_id() == arg.get_id()));
+            own.fold(
+                "| option | default | meaning |\n|---|---|---|\n".to_owned(),
+                |table, arg| table + &row(arg),
+            )
+        });
+        assert_eq!(batch, stream);
+        batch
+    }
+
     #[test]
     fn the_readme_shows_every_option_as_help_does() {
         let readme =
@@ -738,6 +801,7 @@ mod tests {
             table("batch", Some(("stream", false))),
             table("stream", Some(("batch", false))),
             table("batch", Some(("stream", true))),
+            own_table_of_check(),
             table("seed", None),
             table("serve", None),
         ];

@@ -1,5 +1,6 @@
 //! One file per verb, and what several verbs have in common.
 
+pub(crate) mod check;
 pub(crate) mod demo;
 pub(crate) mod dry_run;
 pub(crate) mod post;

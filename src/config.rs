@@ -23,6 +23,8 @@ use crate::{
 
 /// The commands whose options have variables and keys.
 const LAYERED: [&str; 3] = ["batch", "stream", "resend"];
+/// The command whose own commands take the options of others beside theirs.
+const NESTING: &str = "check";
 /// Options that mean something only on a command line.
 const LINE_ONLY: [&str; 2] = ["config", "print-config"];
 /// Options whose values may hold a secret.
@@ -67,10 +69,11 @@ pub(crate) fn parse(line: &[OsString]) -> Result<Invocation, NotRun> {
     let command = layered(Cli::command(), &file);
     let matches = command.try_get_matches_from(line).map_err(refusal)?;
     let cli = Cli::from_arg_matches(&matches).map_err(refusal)?;
-    let matches = matches
-        .subcommand()
-        .map(|(_, matches)| matches.clone())
-        .unwrap_or_default();
+    let mut matches = &matches;
+    while let Some((_, inner)) = matches.subcommand() {
+        matches = inner;
+    }
+    let matches = matches.clone();
     let origin = Origin {
         matches,
         file,
@@ -79,6 +82,10 @@ pub(crate) fn parse(line: &[OsString]) -> Result<Invocation, NotRun> {
     let described = match &cli.command {
         cli::Command::Batch(args) => args.post.print_config.then_some("batch"),
         cli::Command::Stream(args) => args.post.print_config.then_some("stream"),
+        cli::Command::Check { of } => match of {
+            cli::Checked::Batch(args) => args.run.post.print_config.then_some("batch"),
+            cli::Checked::Stream(args) => args.run.post.print_config.then_some("stream"),
+        },
         _ => None,
     };
     match described {
@@ -106,8 +113,7 @@ fn config_path(line: &[OsString]) -> Option<PathBuf> {
         .get(1)
         .and_then(|word| word.to_str())
         .unwrap_or_default();
-    LAYERED
-        .contains(&command)
+    (command == NESTING || LAYERED.contains(&command))
         .then(|| env::var_os("PINEMU_CONFIG").map(PathBuf::from))
         .flatten()
 }
@@ -200,25 +206,36 @@ fn words(value: &Value) -> Option<Vec<String>> {
 
 /// Gives each option of the layered commands its variable, and the values of the file as defaults.
 fn layered(root: Command, file: &BTreeMap<String, Vec<String>>) -> Command {
-    LAYERED.iter().fold(root, |root, name| {
-        root.mut_subcommand(name, |command| {
-            command.mut_args(|arg| match arg.get_long().map(str::to_owned) {
-                Some(long) if long != "help" => {
-                    let arg = arg.env(variable(&long)).hide_env(true);
-                    // Variables say 1 or yes as often as true.
-                    let arg = match arg.get_action() {
-                        ArgAction::SetTrue => arg.value_parser(BoolishValueParser::new()),
-                        _ => arg,
-                    };
-                    match file.get(&long) {
-                        Some(words) => arg.default_values(words.clone()),
-                        None => arg,
-                    }
-                }
-                _ => arg,
-            })
+    let options: BTreeMap<&str, Vec<String>> = LAYERED
+        .iter()
+        .filter_map(|name| {
+            let options = root.find_subcommand(name)?.get_arguments();
+            let longs = options.filter_map(|arg| arg.get_long().map(str::to_owned));
+            Some((*name, longs.collect()))
         })
-    })
+        .collect();
+    let layer = |command: Command| {
+        let own = options.get(command.get_name());
+        command.mut_args(|arg| match arg.get_long().map(str::to_owned) {
+            Some(long) if long != "help" && own.is_some_and(|own| own.contains(&long)) => {
+                let arg = arg.env(variable(&long)).hide_env(true);
+                // Variables say 1 or yes as often as true.
+                let arg = match arg.get_action() {
+                    ArgAction::SetTrue => arg.value_parser(BoolishValueParser::new()),
+                    _ => arg,
+                };
+                match file.get(&long) {
+                    Some(words) => arg.default_values(words.clone()),
+                    None => arg,
+                }
+            }
+            _ => arg,
+        })
+    };
+    LAYERED
+        .iter()
+        .fold(root, |root, name| root.mut_subcommand(name, layer))
+        .mut_subcommand(NESTING, |check| check.mut_subcommands(layer))
 }
 
 fn variable(long: &str) -> String {

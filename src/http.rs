@@ -13,17 +13,18 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
+use hyper_util::client::proxy::matcher::Matcher;
 use percent_encoding::percent_decode_str;
 use reqwest::{
     Certificate, Client,
     header::{
-        ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName,
+        ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, DATE, HOST, HeaderMap, HeaderName,
         HeaderValue, LOCATION, RETRY_AFTER, TRANSFER_ENCODING,
     },
     redirect::Policy,
 };
 use secrecy::{ExposeSecret, SecretString};
-use url::Url;
+use url::{Host, Url};
 
 use crate::{
     failure::{Exit, Failure, OrExit},
@@ -84,6 +85,44 @@ impl InvokeUrl {
         url.as_str().trim_end_matches('/').to_owned()
     }
 
+    pub(crate) fn is_tls(&self) -> bool {
+        self.0.scheme() == "https"
+    }
+
+    /// Whether anything stands behind the host: the stage of a gateway, mostly.
+    pub(crate) fn has_path(&self) -> bool {
+        self.0.path() != "/"
+    }
+
+    /// The region of an API Gateway under its own name, `ID.execute-api.REGION.amazonaws.com`.
+    pub(crate) fn gateway_region(&self) -> Option<&str> {
+        match *self.0.host_str()?.split('.').collect::<Vec<_>>() {
+            [_, "execute-api", region, "amazonaws", ..] => Some(region),
+            _ => None,
+        }
+    }
+
+    /// Where connections go first: to a proxy if the usual variables name one for this address.
+    pub(crate) fn first_hop(&self) -> Hop {
+        let proxy = self
+            .base()
+            .parse()
+            .ok()
+            .and_then(|uri| Matcher::from_env().intercept(&uri))
+            .and_then(|proxy| Url::parse(&proxy.uri().to_string()).ok());
+        let url = proxy.as_ref().unwrap_or(&self.0);
+        let host = match url.host() {
+            // Without the brackets of a URL.
+            Some(Host::Ipv6(address)) => address.to_string(),
+            _ => url.host_str().unwrap_or_default().to_owned(),
+        };
+        Hop {
+            host,
+            port: url.port_or_known_default().unwrap_or_default(),
+            is_proxy: proxy.is_some(),
+        }
+    }
+
     /// The userinfo as a header.
     pub(crate) fn basic(&self) -> Option<Header> {
         let decoded = |text| percent_decode_str(text).decode_utf8_lossy();
@@ -95,6 +134,14 @@ impl InvokeUrl {
         let basic = format!("Basic {}", STANDARD.encode(format!("{user}:{password}")));
         Header::secret(AUTHORIZATION, &basic).ok()
     }
+}
+
+/// Where a connection goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Hop {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) is_proxy: bool,
 }
 
 /// Holds no secret: the userinfo is left out.
@@ -207,7 +254,11 @@ enum Wire {
 
 /// Why there was no whole answer. Whether the target took the records is not known. Holds no secret.
 #[derive(Debug, Clone)]
-pub(crate) struct NoAnswer(pub(crate) String);
+pub(crate) struct NoAnswer {
+    pub(crate) text: String,
+    /// Whether there was not even a connection, TLS included.
+    pub(crate) connecting: bool,
+}
 
 impl Http {
     pub(crate) fn new(options: Options) -> Result<Self, Failure> {
@@ -301,6 +352,7 @@ impl Http {
             retry_after: header(RETRY_AFTER.as_str())
                 .and_then(|value| retry_after(&value, SystemTime::now())),
             location: header(LOCATION.as_str()),
+            date: header(DATE.as_str()).and_then(|date| httpdate::parse_http_date(&date).ok()),
             ..Answer::default()
         };
         answer.body = masked(
@@ -344,24 +396,31 @@ impl NoAnswer {
         while let Some(source) = cause.source() {
             cause = source;
         }
-        let what = if error.is_timeout() && error.is_connect() {
+        let connecting = error.is_connect();
+        let what = if error.is_timeout() && connecting {
             "cannot connect in time"
         } else if error.is_timeout() {
-            return Self("no answer in time".to_owned());
-        } else if error.is_connect() {
+            return Self {
+                text: "no answer in time".to_owned(),
+                connecting,
+            };
+        } else if connecting {
             "cannot connect"
         } else if error.is_body() || error.is_decode() {
             "the answer was cut off"
         } else {
             "the connection broke"
         };
-        Self(format!("{what}: {cause}"))
+        Self {
+            text: format!("{what}: {cause}"),
+            connecting,
+        }
     }
 }
 
 impl fmt::Display for NoAnswer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 
@@ -399,6 +458,20 @@ mod tests {
             let error = given.parse::<InvokeUrl>().unwrap_err();
             assert!(error.contains(part), "{error}");
         }
+    }
+
+    #[test]
+    fn an_address_tells_where_its_gateway_is_and_where_connections_go() {
+        let gateway: InvokeUrl = "https://ab12.execute-api.eu-west-1.amazonaws.com/Prod"
+            .parse()
+            .unwrap();
+        assert_eq!(gateway.gateway_region(), Some("eu-west-1"));
+        assert!(gateway.is_tls() && gateway.has_path());
+        let proxy: InvokeUrl = "http://user:secret@[::1]:8082".parse().unwrap();
+        assert_eq!(proxy.gateway_region(), None);
+        assert!(!proxy.is_tls() && !proxy.has_path());
+        let hop = proxy.first_hop();
+        assert_eq!((&*hop.host, hop.port), ("::1", 8082));
     }
 
     #[test]

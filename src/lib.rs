@@ -95,6 +95,7 @@ impl Command {
                 telemetry::start(&args.post.output);
                 commands::post::stream(*args, &origin, &stop).await
             }
+            cli::Command::Check { of } => Box::pin(commands::check::run(of, &origin, &stop)).await,
             cli::Command::Resend(args) => {
                 telemetry::start(&args.output);
                 commands::resend::run(*args, &stop).await

@@ -6,7 +6,11 @@ mod answers;
 pub(crate) mod kafka_rest;
 pub(crate) mod kinesis_gateway;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -69,6 +73,8 @@ pub(crate) struct Answer {
     pub(crate) retry_after: Option<Duration>,
     /// Where a redirect points.
     pub(crate) location: Option<String>,
+    /// The target's clock.
+    pub(crate) date: Option<SystemTime>,
     pub(crate) body: Bytes,
 }
 
@@ -127,6 +133,29 @@ pub(crate) struct Failed {
     pub(crate) fate: Fate,
     /// How many requests carried it.
     pub(crate) attempts: u32,
+}
+
+/// A topic or stream as the target describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Described {
+    /// Partitions, or shards that take records.
+    pub(crate) parts: usize,
+    /// Whether there are more of them than the answer lists.
+    pub(crate) more: bool,
+    /// `ACTIVE` and the like, where the target has such states.
+    pub(crate) status: Option<String>,
+    /// Whether it grows by itself with what is sent.
+    pub(crate) on_demand: bool,
+    /// How long it keeps records, where the target says so.
+    pub(crate) retention_hours: Option<u64>,
+}
+
+/// The names of topics or streams that the target lists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Listed {
+    pub(crate) names: Vec<String>,
+    /// Whether there are more.
+    pub(crate) more: bool,
 }
 
 impl Sink {
@@ -203,12 +232,49 @@ impl Sink {
                 kinesis_gateway::CONTENT_TYPE,
             ),
         };
-        Request {
-            method: Method::Get,
-            path: path.into(),
-            content_type: "",
-            accept,
-            body: Bytes::new(),
+        question(path.into(), accept)
+    }
+
+    /// Asks which topics or streams there are.
+    pub(crate) fn listing(&self) -> Request {
+        match self {
+            Self::KafkaRest(_) => question("/topics".into(), kafka_rest::ACCEPT),
+            Self::KinesisGateway(_) => question("/streams".into(), kinesis_gateway::CONTENT_TYPE),
+        }
+    }
+
+    /// What the answer to [`Sink::listing`] lists; none if it is no list.
+    pub(crate) fn listed(&self, answer: &Answer) -> Option<Listed> {
+        match self {
+            _ if !is_success(answer) => None,
+            Self::KafkaRest(_) => kafka_rest::listed(answer),
+            Self::KinesisGateway(_) => kinesis_gateway::listed(answer),
+        }
+    }
+
+    /// What the answer to [`Sink::existence`] describes; none if it describes nothing.
+    pub(crate) fn described(&self, answer: &Answer) -> Option<Described> {
+        match self {
+            _ if !is_success(answer) => None,
+            Self::KafkaRest(_) => kafka_rest::described(answer),
+            Self::KinesisGateway(_) => kinesis_gateway::described(answer),
+        }
+    }
+
+    /// Asks the target to make the topic or stream for `kind`; none if it cannot be asked.
+    pub(crate) fn creation(&self, kind: Kind, shards: u64) -> Option<Request> {
+        match self {
+            // Version 2 of the API only finds topics.
+            Self::KafkaRest(_) => None,
+            Self::KinesisGateway(sink) => Some(sink.creation(kind, shards)),
+        }
+    }
+
+    /// Whether the answer to [`Sink::creation`] says that it is there now, or in the making.
+    pub(crate) fn is_made(&self, answer: &Answer) -> bool {
+        match self {
+            Self::KafkaRest(_) => false,
+            Self::KinesisGateway(_) => kinesis_gateway::is_made(answer),
         }
     }
 
@@ -219,6 +285,21 @@ impl Sink {
             Self::KafkaRest(_) => kafka_rest::is_missing(answer),
             Self::KinesisGateway(_) => kinesis_gateway::is_missing(answer),
         }
+    }
+}
+
+/// Whether the HTTP status says so, which proves nothing by itself.
+fn is_success(answer: &Answer) -> bool {
+    (200..300).contains(&answer.status)
+}
+
+fn question(path: Arc<str>, accept: &'static str) -> Request {
+    Request {
+        method: Method::Get,
+        path,
+        content_type: "",
+        accept,
+        body: Bytes::new(),
     }
 }
 
@@ -260,19 +341,7 @@ fn by_status(answer: &Answer, path_word: &str) -> Verdict {
                 "{said}; give credentials with --header or --api-key-file"
             )),
         ),
-        403 if said == "Missing Authentication Token" => {
-            let text = format!(
-                "{said}: the gateway has no such path; is the stage missing from --invoke-url, or does the API lack /{path_word}? (or the method wants IAM signatures)"
-            );
-            Verdict::Stop(Exit::Refused, reason(&text))
-        }
-        403 if said == "Forbidden" && !kind.starts_with("Waf") => Verdict::Stop(
-            Exit::Refused,
-            reason(
-                "Forbidden: the API key is missing or not valid for this stage; give it with --api-key-file",
-            ),
-        ),
-        403 => Verdict::Stop(Exit::Refused, reason(&said)),
+        403 => Verdict::Stop(Exit::Refused, reason(&forbidden(kind, &said, path_word))),
         404 | 405 => {
             let text = format!(
                 "{said}: no such path; is --invoke-url the address that /{path_word} stands below?"
@@ -290,6 +359,30 @@ fn by_status(answer: &Answer, path_word: &str) -> Verdict {
         // 1xx never gets here and 600 and above is not HTTP.
         _ => Verdict::Retry(reason(&said)),
     }
+}
+
+/// What a 403 says, and what to do about it.
+fn forbidden(kind: &str, said: &str, path_word: &str) -> String {
+    if said == "Missing Authentication Token" {
+        format!(
+            "{said}: the gateway has no such path; is the stage missing from --invoke-url, or does the API lack /{path_word}? (or the method wants IAM signatures)"
+        )
+    } else if said == "Forbidden" && !kind.starts_with("Waf") {
+        "Forbidden: the API key is missing or not valid for this stage; give it with --api-key-file"
+            .to_owned()
+    } else if wants_signature(kind, said) {
+        format!(
+            "{said}; the gateway lets in only who signs (IAM) or comes from an allowed address, and pinemu does not sign: set the authorization of its methods to NONE, or require an API key"
+        )
+    } else {
+        said.to_owned()
+    }
+}
+
+/// Whether a gateway refuses a request because of its signature, or because it has none.
+fn wants_signature(kind: &str, said: &str) -> bool {
+    let by_kind = ["AccessDenied", "InvalidSignature", "IncompleteSignature"];
+    by_kind.iter().any(|it| kind.starts_with(it)) || said.contains("execute-api:Invoke")
 }
 
 /// The beginning of a body on one line, for people.

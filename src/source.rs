@@ -9,6 +9,7 @@
 
 mod by_time;
 mod encode;
+mod facts;
 mod history;
 mod in_order;
 mod mysql;
@@ -38,6 +39,7 @@ use crate::{
     wall_time::{TimeRange, WallTime},
 };
 use encode::{Column, Rows, Shape};
+pub(crate) use facts::{NoLogin, Rows as RowCount, TableFacts};
 use reader::Reader;
 use time_column::TimeColumn;
 
@@ -549,6 +551,15 @@ impl Table {
 
     fn key_name(&self) -> String {
         quoted(&self.columns[self.key].name)
+    }
+
+    /// The statement that makes an index on the key.
+    fn create_index(&self) -> String {
+        format!(
+            "CREATE INDEX pinemu_key ON {} ({})",
+            quoted(&self.name),
+            self.key_name()
+        )
     }
 
     fn access(&self, walk: Walk) -> &Access {

@@ -50,12 +50,7 @@ pub(crate) fn create_dir(dir: &Path) -> Result<(), Failure> {
         .recursive(true)
         .mode(0o700)
         .create(dir)
-        .or_exit(Exit::CannotWrite, || {
-            format!(
-                "cannot make the state directory {}; give another with --state-dir",
-                dir.display()
-            )
-        })
+        .or_exit(Exit::CannotWrite, || cannot_make(dir))
 }
 
 /// Files that these options create are for the user alone.
@@ -92,6 +87,13 @@ fn if_there<T>(result: io::Result<T>) -> io::Result<Option<T>> {
 
 fn remove(path: &Path) -> io::Result<()> {
     if_there(fs::remove_file(path)).map(|_| ())
+}
+
+fn cannot_make(dir: &Path) -> String {
+    format!(
+        "cannot make the state directory {}; give another with --state-dir",
+        dir.display()
+    )
 }
 
 fn cannot_read(path: &Path) -> String {

@@ -20,22 +20,25 @@ static FORMAT: OnceLock<Format> = OnceLock::new();
 
 /// Starts the log. Called once.
 pub(crate) fn start(output: &OutputArgs) {
+    start_at(Level::WARN, output);
+}
+
+/// Starts the log of a command that tells in its result what others warn of. Called once.
+pub(crate) fn start_without_warnings(output: &OutputArgs) {
+    start_at(Level::ERROR, output);
+}
+
+/// `usual`: what is told unless the options say otherwise.
+fn start_at(usual: Level, output: &OutputArgs) {
     let level = match (output.quiet, output.verbose) {
         (true, _) => Level::ERROR,
-        (_, 0) => Level::WARN,
+        (_, 0) => usual,
         (_, 1) => Level::INFO,
         _ => Level::DEBUG,
     };
     // Other libraries speak only of what went wrong: what they log in detail may hold secrets.
     let filter = EnvFilter::new(format!("error,pinemu={level}"));
-    let ansi = match output.color {
-        When::Always => true,
-        When::Never => false,
-        When::Auto => {
-            io::stderr().is_terminal()
-                && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-        }
-    };
+    let ansi = is_coloured(output.color, io::stderr().is_terminal());
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(Log)
@@ -44,6 +47,17 @@ pub(crate) fn start(output: &OutputArgs) {
     match *FORMAT.get_or_init(|| output.log_format) {
         Format::Text => log.init(),
         Format::Json => log.json().flatten_event(true).init(),
+    }
+}
+
+/// Whether what goes to a terminal, or elsewhere, is coloured.
+pub(crate) fn is_coloured(when: When, to_terminal: bool) -> bool {
+    match when {
+        When::Always => true,
+        When::Never => false,
+        When::Auto => {
+            to_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+        }
     }
 }
 

@@ -42,6 +42,8 @@ fn help_and_version_are_results() {
         ("--version", concat!("pinemu ", env!("CARGO_PKG_VERSION"))),
         ("batch --help", "--record-key"),
         ("stream --help", "--partition-key"),
+        ("check --help", "Check a run of stream"),
+        ("check batch --help", "--probe"),
         ("seed -h", "--replace"),
         ("serve -h", "--flush-size"),
     ] {

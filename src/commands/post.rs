@@ -1,7 +1,6 @@
 //! `batch` and `stream`: from settings to a run, and from its end to a summary and an exit status.
 
 use std::{
-    fmt::Write,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -57,13 +56,7 @@ pub(crate) async fn batch(
     origin: &Origin,
     stop: &CancellationToken,
 ) -> Result<Exit, Failure> {
-    let prefix = args.topic_prefix.map(|prefix| prefix.to_string());
-    let prefix = needed(prefix, &args.post, "--topic-prefix")?;
-    let record_key = match args.record_key {
-        RecordKeyArg::None => RecordKey::None,
-        RecordKeyArg::Index => RecordKey::Index,
-    };
-    let sink = Sink::KafkaRest(KafkaRest::new(&prefix, record_key));
+    let (prefix, sink) = kafka_rest(&args)?;
     Box::pin(run("batch", &prefix, sink, args.post, origin, stop)).await
 }
 
@@ -73,7 +66,28 @@ pub(crate) async fn stream(
     origin: &Origin,
     stop: &CancellationToken,
 ) -> Result<Exit, Failure> {
-    let prefix = args.stream_prefix.map(|prefix| prefix.to_string());
+    let (prefix, sink) = kinesis_gateway(&args, origin)?;
+    Box::pin(run("stream", &prefix, sink, args.post, origin, stop)).await
+}
+
+/// The prefix and the target of a run of `batch`.
+pub(super) fn kafka_rest(args: &BatchArgs) -> Result<(String, Sink), Failure> {
+    let prefix = args.topic_prefix.as_ref().map(ToString::to_string);
+    let prefix = needed(prefix, &args.post, "--topic-prefix")?;
+    let record_key = match args.record_key {
+        RecordKeyArg::None => RecordKey::None,
+        RecordKeyArg::Index => RecordKey::Index,
+    };
+    let sink = Sink::KafkaRest(KafkaRest::new(&prefix, record_key));
+    Ok((prefix, sink))
+}
+
+/// The prefix and the target of a run of `stream`.
+pub(super) fn kinesis_gateway(
+    args: &StreamArgs,
+    origin: &Origin,
+) -> Result<(String, Sink), Failure> {
+    let prefix = args.stream_prefix.as_ref().map(ToString::to_string);
     let prefix = needed(prefix, &args.post, "--stream-prefix")?;
     let usage = |what: &str| Failure::new(Exit::Usage, what);
     let endpoint = match args.endpoint {
@@ -101,8 +115,9 @@ pub(crate) async fn stream(
             Endpoint::Records
         }
     };
-    let sink = Sink::KinesisGateway(KinesisGateway::new(&prefix, endpoint, args.partition_key));
-    Box::pin(run("stream", &prefix, sink, args.post, origin, stop)).await
+    let partition_key = args.partition_key.clone();
+    let sink = Sink::KinesisGateway(KinesisGateway::new(&prefix, endpoint, partition_key));
+    Ok((prefix, sink))
 }
 
 /// The prefix, which only a demo can do without.
@@ -127,7 +142,7 @@ pub(super) struct Plan {
     demo: Option<Demo>,
     random_seed: u64,
     /// How recorded time is replayed; none: posts go at the rate.
-    tempo: Option<Tempo>,
+    pub(super) tempo: Option<Tempo>,
     /// Of the runs before, to go on from.
     resumed: Option<Checkpoint>,
 }
@@ -150,15 +165,7 @@ async fn run(
     if args.demo {
         demo::make_directory()?;
     }
-    let mut state_name = format!("{command}-{prefix}");
-    if let Some(shard) = args.shard {
-        let _ = write!(state_name, "-shard-{}-of-{}", shard.number(), shard.of());
-    }
-    let state_dir = match &args.state.state_dir {
-        Some(dir) => dir.clone(),
-        None if args.demo => demo::state_dir(&state_name),
-        None => state::default_dir(&state_name)?,
-    };
+    let state_dir = state_dir(command, prefix, &args)?;
     // Before anything that takes time: who starts a second run learns of it at once.
     let _lock = if args.dry_run {
         None
@@ -178,22 +185,27 @@ async fn run(
         None
     };
     let tempo = replay::tempo(&args, origin)?;
-    let random_seed = args.random_seed.unwrap_or_else(|| rand::rng().next_u64());
     let plan = Plan {
-        command,
-        prefix: prefix.to_owned(),
-        sink,
-        args,
-        database,
         demo,
-        random_seed,
-        tempo,
-        resumed,
+        ..Plan::new(command, prefix, sink, args, database, tempo, resumed)
     };
     if plan.args.dry_run {
         dry_run::run(&plan, stop).await
     } else {
         Box::pin(plan.post(state_dir, origin, stop)).await
+    }
+}
+
+/// Where the run keeps its state.
+pub(super) fn state_dir(command: &str, prefix: &str, args: &PostArgs) -> Result<PathBuf, Failure> {
+    let mut name = format!("{command}-{prefix}");
+    if let Some(shard) = args.shard {
+        name = format!("{name}-shard-{}-of-{}", shard.number(), shard.of());
+    }
+    match &args.state.state_dir {
+        Some(dir) => Ok(dir.clone()),
+        None if args.demo => Ok(demo::state_dir(&name)),
+        None => state::default_dir(&name),
     }
 }
 
@@ -216,25 +228,37 @@ async fn embed(
         args.target.invoke_url = Some(demo.invoke_url()?);
         return Ok((Demo::database(), Some(demo)));
     }
+    let database = database(args)?;
+    if args.target.invoke_url.is_none() && !args.dry_run {
+        return Err(no_invoke_url());
+    }
+    Ok((database, None))
+}
+
+/// The seed database that the options name.
+pub(super) fn database(args: &PostArgs) -> Result<Database, Failure> {
     let Some(url) = &args.database_url else {
-        return Err(usage(
+        return Err(Failure::new(
+            Exit::Usage,
             "--database-url is needed: the seed database (or --demo, which needs none)",
         ));
     };
-    if args.target.invoke_url.is_none() && !args.dry_run {
-        return Err(usage(
-            "--invoke-url is needed: the REST proxy or the gateway's stage (or --demo, which needs none)",
-        ));
-    }
     let password = secret(
         args.database_password_file.as_ref(),
         "PINEMU_DATABASE_PASSWORD",
     )?;
-    Ok((Database::parse(url, password.as_ref())?, None))
+    Database::parse(url, password.as_ref())
+}
+
+pub(super) fn no_invoke_url() -> Failure {
+    Failure::new(
+        Exit::Usage,
+        "--invoke-url is needed: the REST proxy or the gateway's stage (or --demo, which needs none)",
+    )
 }
 
 /// Finds the checkpoint to go on from. What is not given is taken from it, what is given must agree with it.
-fn resume(
+pub(super) fn resume(
     command: &str,
     prefix: &str,
     args: &mut PostArgs,
@@ -286,6 +310,33 @@ fn order_word(order: OrderArg) -> &'static str {
 }
 
 impl Plan {
+    pub(super) fn new(
+        command: &'static str,
+        prefix: &str,
+        sink: Sink,
+        args: PostArgs,
+        database: Database,
+        tempo: Option<Tempo>,
+        resumed: Option<Checkpoint>,
+    ) -> Self {
+        Self {
+            command,
+            prefix: prefix.to_owned(),
+            sink,
+            database,
+            demo: None,
+            random_seed: args.random_seed.unwrap_or_else(|| rand::rng().next_u64()),
+            tempo,
+            args,
+            resumed,
+        }
+    }
+
+    /// Whether it goes on after runs before.
+    pub(super) fn is_resumed(&self) -> bool {
+        self.resumed.is_some()
+    }
+
     fn shard(&self) -> Shard {
         self.args.shard.unwrap_or(Shard::WHOLE)
     }
@@ -579,17 +630,25 @@ impl Plan {
 
     /// Rows that are no posts are not hidden.
     pub(super) fn warn_of(&self, oddities: &Oddities) {
+        for sentence in self.odd(oddities, "were not posted") {
+            warn!("{sentence}");
+        }
+    }
+
+    /// A sentence for each way in which rows are no posts. `fate`: what that means for them.
+    pub(super) fn odd(&self, oddities: &Oddities, fate: &str) -> Vec<String> {
         let tables = [
             &self.args.pin_table,
             &self.args.geo_table,
             &self.args.user_table,
         ];
+        let mut sentences = Vec::new();
         if oddities.incomplete.count > 0 {
-            warn!(
-                "{} have no row in one of the tables and were not posted: {}",
+            sentences.push(format!(
+                "{} have no row in one of the tables and {fate}: {}",
                 keys(oddities.incomplete.count),
                 examples(&oddities.incomplete)
-            );
+            ));
         }
         if oddities.untimed.count > 0 {
             let fate = if self.args.from.is_some() || self.args.to.is_some() {
@@ -597,30 +656,31 @@ impl Plan {
             } else {
                 "posted last"
             };
-            warn!(
+            sentences.push(format!(
                 "No time can be read in {} for {} (NULL, zero or another text), {fate}: {}",
                 self.args.geo_table,
                 keys(oddities.untimed.count),
                 examples(&oddities.untimed)
-            );
+            ));
         }
         for (kind, table) in Kind::ALL.into_iter().zip(tables) {
             let repeated = &oddities.repeated[kind];
             if repeated.count > 0 {
-                warn!(
-                    "{table} repeats keys; {} rows beyond the first of their key were not posted: {}",
+                sentences.push(format!(
+                    "{table} repeats keys; {} rows beyond the first of their key {fate}: {}",
                     grouped(repeated.count),
                     examples(repeated)
-                );
+                ));
             }
             let keyless = oddities.keyless[kind];
             if keyless > 0 {
-                warn!(
-                    "{} rows of {table} have no key (NULL) and were not posted.",
+                sentences.push(format!(
+                    "{} rows of {table} have no key (NULL) and {fate}.",
                     grouped(keyless)
-                );
+                ));
             }
         }
+        sentences
     }
 
     pub(super) fn no_rows(&self, oddities: &Oddities) -> Failure {

@@ -301,7 +301,12 @@ impl State {
             What::TooLarge => (413, String::new()),
             What::Empty => (200, String::new()),
             What::Page => (200, "<html></html>".to_owned()),
-            What::NoAnswer => return Err(NoAnswer("no answer in time".to_owned())),
+            What::NoAnswer => {
+                return Err(NoAnswer {
+                    text: "no answer in time".to_owned(),
+                    connecting: false,
+                });
+            }
         };
         Ok(Answer {
             status,

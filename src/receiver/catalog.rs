@@ -29,8 +29,24 @@ pub(super) struct Catalog {
 #[derive(Debug)]
 struct Entry {
     log: Arc<Log>,
+    /// When it is ready, if it was asked for; none if it has always been there.
+    ready_at: Option<Instant>,
     /// A deleted stream keeps its partitions, so that one made again goes on after what has landed.
     deleted: bool,
+}
+
+impl Entry {
+    fn is_ready(&self, now: Instant) -> bool {
+        self.ready_at.is_none_or(|at| at <= now)
+    }
+}
+
+/// What is known of a topic or stream that exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Known {
+    pub(super) partitions: u32,
+    /// Whether it takes records yet.
+    pub(super) ready: bool,
 }
 
 /// One topic or stream.
@@ -87,14 +103,15 @@ impl Catalog {
                 partitions: all,
                 turn: AtomicU32::new(0),
             }),
+            ready_at: None,
             deleted: false,
         }
     }
 
-    /// The log to write to; `name` is legal.
-    pub(super) fn log(&self, name: &str) -> Option<Arc<Log>> {
+    /// The log to write to; `name` is legal. None if there is none or it is not ready yet.
+    pub(super) fn log(&self, name: &str, now: Instant) -> Option<Arc<Log>> {
         if let Some(entry) = read(&self.entries).get(name) {
-            return (!entry.deleted).then(|| Arc::clone(&entry.log));
+            return (!entry.deleted && entry.is_ready(now)).then(|| Arc::clone(&entry.log));
         }
         if !self.any {
             return None;
@@ -106,11 +123,17 @@ impl Catalog {
         (!entry.deleted).then(|| Arc::clone(&entry.log))
     }
 
-    /// How many partitions `name` has, or would have once it is used.
-    pub(super) fn partitions(&self, name: &str) -> Option<u32> {
+    /// What there is of this name, or would be once it is used.
+    pub(super) fn known(&self, name: &str, now: Instant) -> Option<Known> {
         match read(&self.entries).get(name) {
-            Some(entry) => (!entry.deleted).then(|| entry.log.partitions()),
-            None => self.any.then_some(self.partitions),
+            Some(entry) => (!entry.deleted).then(|| Known {
+                partitions: entry.log.partitions(),
+                ready: entry.is_ready(now),
+            }),
+            None => self.any.then_some(Known {
+                partitions: self.partitions,
+                ready: true,
+            }),
         }
     }
 
@@ -124,22 +147,30 @@ impl Catalog {
     }
 
     /// Makes what does not exist; whether it did. What has been there before keeps at least the partitions it had.
-    pub(super) fn create(&self, name: &str, partitions: u32) -> io::Result<bool> {
+    pub(super) fn create(
+        &self,
+        name: &str,
+        partitions: u32,
+        ready_at: Instant,
+    ) -> io::Result<bool> {
         let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
         let existing = match entries.get(name) {
             Some(entry) if !entry.deleted => return Ok(false),
             Some(entry) => entry.log.partitions.as_slice(),
             None => &[],
         };
-        let entry = self.entry(name, existing, partitions);
+        let entry = Entry {
+            ready_at: Some(ready_at),
+            ..self.entry(name, existing, partitions)
+        };
         entry.log.each(|partition| partition.make())?;
         entries.insert(name.to_owned(), entry);
         Ok(true)
     }
 
     /// What has landed stays; whether there was anything to delete.
-    pub(super) fn delete(&self, name: &str) -> bool {
-        if self.log(name).is_none() {
+    pub(super) fn delete(&self, name: &str, now: Instant) -> bool {
+        if self.log(name, now).is_none() {
             return false;
         }
         let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);

@@ -1,6 +1,10 @@
 //! What is asked for, and by which of the two APIs: from a request to its answer. Knows no socket.
 
-use std::{io, sync::Arc, time::Instant};
+use std::{
+    io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use hyper::{HeaderMap, Method, StatusCode};
 
@@ -15,6 +19,9 @@ use super::{
     layout::Layout,
     reply::Extent,
 };
+
+/// How long a new stream is in the making; Kinesis takes half a minute.
+const IN_THE_MAKING: Duration = Duration::from_millis(500);
 
 #[derive(Debug)]
 pub(super) struct Service {
@@ -176,17 +183,18 @@ impl Service {
     }
 
     fn topic(&self, topic: &str) -> Answer {
-        let partitions = kafka::is_legal(topic).then(|| self.topics.partitions(topic));
-        kafka::topic(self.dialect, topic, partitions.flatten())
+        let known = kafka::is_legal(topic).then(|| self.topics.known(topic, Instant::now()));
+        let partitions = known.flatten().map(|known| known.partitions);
+        kafka::topic(self.dialect, topic, partitions)
     }
 
     fn stream(&self, stream: &str) -> Answer {
         match self
             .streams
-            .partitions(stream)
+            .known(stream, Instant::now())
             .filter(|_| kinesis::is_legal(stream))
         {
-            Some(shards) => kinesis::stream(stream, shards),
+            Some(known) => kinesis::stream(stream, known),
             None => kinesis::stream_not_found(stream),
         }
     }
@@ -197,7 +205,10 @@ impl Service {
         if !kinesis::is_legal(stream) {
             return Err(kinesis::stream_not_found(stream));
         }
-        match self.streams.create(stream, shards) {
+        match self
+            .streams
+            .create(stream, shards, Instant::now() + IN_THE_MAKING)
+        {
             Ok(true) => Ok(kinesis::done()),
             Ok(false) => Err(kinesis::stream_exists(stream)),
             Err(error) => Err(kinesis::not_landed(&error.to_string())),
@@ -205,7 +216,7 @@ impl Service {
     }
 
     fn delete_stream(&self, stream: &str) -> Answer {
-        if kinesis::is_legal(stream) && self.streams.delete(stream) {
+        if kinesis::is_legal(stream) && self.streams.delete(stream, Instant::now()) {
             kinesis::done()
         } else {
             kinesis::stream_not_found(stream)

@@ -35,7 +35,7 @@ impl Service {
         };
         let log = Some(topic)
             .filter(|topic| kafka::is_legal(topic))
-            .and_then(|topic| self.topics.log(topic))
+            .and_then(|topic| self.topics.log(topic, Instant::now()))
             .ok_or_else(|| kafka::no_topic(dialect, topic, refusal, records.len()))?;
         let (partitions, turn) = (log.partitions(), log.turn());
         let mut placed: Vec<Placed> = records
@@ -104,7 +104,7 @@ impl Service {
     ) -> Result<Vec<Result<Receipt, kinesis::Refusal>>, Answer> {
         let log = Some(stream)
             .filter(|stream| kinesis::is_legal(stream))
-            .and_then(|stream| self.streams.log(stream));
+            .and_then(|stream| self.streams.log(stream, Instant::now()));
         let log = log.ok_or_else(|| kinesis::stream_not_found(stream))?;
         let shards = log.partitions();
         let mut placed: Vec<_> = records

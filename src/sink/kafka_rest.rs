@@ -7,9 +7,9 @@
 use std::{borrow::Cow, collections::HashSet, sync::Arc};
 
 use bytes::{BufMut, BytesMut};
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 
-use super::{Answer, Entry, Method, Reason, Request, Verdict, by_status};
+use super::{Answer, Described, Entry, Listed, Method, Reason, Request, Verdict, by_status};
 use crate::{
     failure::Exit,
     post::{Key, Kind, PerKind, Record},
@@ -249,6 +249,26 @@ fn whole_request(code: i64, message: &str, answer: &Answer) -> Verdict {
         50002 | 400 | 40002 | 409 | 413 | 422 | 42201..=42208 => Verdict::Halve(reason),
         _ => by_status(answer, "topics"),
     }
+}
+
+pub(super) fn listed(answer: &Answer) -> Option<Listed> {
+    let names = serde_json::from_slice(&answer.body).ok()?;
+    Some(Listed { names, more: false })
+}
+
+pub(super) fn described(answer: &Answer) -> Option<Described> {
+    #[derive(Deserialize)]
+    struct Topic {
+        partitions: Vec<IgnoredAny>,
+    }
+    let topic: Topic = serde_json::from_slice(&answer.body).ok()?;
+    Some(Described {
+        parts: topic.partitions.len(),
+        more: false,
+        status: None,
+        on_demand: false,
+        retention_hours: None,
+    })
 }
 
 pub(super) fn is_missing(answer: &Answer) -> bool {

@@ -8,9 +8,12 @@
 use std::{borrow::Cow, fmt, str::FromStr, sync::Arc};
 
 use bytes::{BufMut, BytesMut};
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 
-use super::{Answer, Entry, Method, Reason, Request, Verdict, by_status, kafka_rest::digits};
+use super::{
+    Answer, Described, Entry, Listed, Method, Reason, Request, Verdict, by_status,
+    kafka_rest::digits,
+};
 use crate::{
     failure::Exit,
     post::{Key, Kind, PerKind, Record},
@@ -160,6 +163,26 @@ impl KinesisGateway {
             accept: CONTENT_TYPE,
             body: body.freeze(),
         }
+    }
+
+    /// `CreateStream`, as the tutorial maps it: the name stands in the path.
+    pub(crate) fn creation(&self, kind: Kind, shards: u64) -> Request {
+        Request {
+            method: Method::Post,
+            path: format!("/streams/{}", self.streams[kind]).into(),
+            content_type: CONTENT_TYPE,
+            accept: CONTENT_TYPE,
+            body: format!(r#"{{"ShardCount":{shards}}}"#).into(),
+        }
+    }
+
+    pub(crate) fn endpoint(&self) -> Endpoint {
+        self.endpoint
+    }
+
+    /// Whether all records of a stream have the same partition key, and so the same shard.
+    pub(crate) fn uses_one_shard(&self) -> bool {
+        self.partition_key != PartitionKey::Index
     }
 
     pub(crate) fn partition_key(&self, kind: Kind, key: Key) -> Cow<'_, str> {
@@ -347,6 +370,83 @@ fn by_error(
     }
 }
 
+pub(super) fn is_made(answer: &Answer) -> bool {
+    // Kinesis has nothing to say about success; an error has a type, whatever the status is.
+    let nothing = |body: &[u8]| matches!(body.trim_ascii(), b"" | b"{}" | b"null");
+    let error = serde_json::from_slice::<Put<'_>>(&answer.body)
+        .ok()
+        .and_then(|put| put.error);
+    match error {
+        Some(error) => error.ends_with("ResourceInUseException"),
+        None => super::is_success(answer) && nothing(&answer.body),
+    }
+}
+
+pub(super) fn listed(answer: &Answer) -> Option<Listed> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Streams {
+        stream_names: Vec<String>,
+        #[serde(default)]
+        has_more_streams: bool,
+    }
+    let streams: Streams = serde_json::from_slice(&answer.body).ok()?;
+    Some(Listed {
+        names: streams.stream_names,
+        more: streams.has_more_streams,
+    })
+}
+
+pub(super) fn described(answer: &Answer) -> Option<Described> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Answered {
+        stream_description: Description,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Description {
+        stream_status: String,
+        shards: Vec<Shard>,
+        #[serde(default)]
+        has_more_shards: bool,
+        retention_period_hours: Option<u64>,
+        stream_mode_details: Option<Mode>,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Mode {
+        stream_mode: String,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Shard {
+        sequence_number_range: Option<Range>,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Range {
+        ending_sequence_number: Option<IgnoredAny>,
+    }
+    // A shard that was split or merged stays until its records have expired, but takes no more.
+    let is_open = |shard: &&Shard| {
+        let range = shard.sequence_number_range.as_ref();
+        range.is_none_or(|range| range.ending_sequence_number.is_none())
+    };
+    let stream = serde_json::from_slice::<Answered>(&answer.body)
+        .ok()?
+        .stream_description;
+    Some(Described {
+        parts: stream.shards.iter().filter(is_open).count(),
+        more: stream.has_more_shards,
+        on_demand: stream
+            .stream_mode_details
+            .is_some_and(|mode| mode.stream_mode == "ON_DEMAND"),
+        status: Some(stream.stream_status),
+        retention_hours: stream.retention_period_hours,
+    })
+}
+
 pub(super) fn is_missing(answer: &Answer) -> bool {
     let error = serde_json::from_slice::<Put<'_>>(&answer.body)
         .ok()
@@ -439,6 +539,29 @@ mod tests {
                 .len();
             assert_eq!(two - one, sink.size(entry.key, &entry.record));
         }
+    }
+
+    #[test]
+    fn a_description_counts_the_shards_that_take_records() {
+        let body = r#"{"StreamDescription":{"HasMoreShards":false,"RetentionPeriodHours":24,"Shards":[
+            {"ShardId":"shardId-000000000000","SequenceNumberRange":{"StartingSequenceNumber":"49","EndingSequenceNumber":"50"}},
+            {"ShardId":"shardId-000000000001","SequenceNumberRange":{"StartingSequenceNumber":"51"}},
+            {"ShardId":"shardId-000000000002","SequenceNumberRange":{"StartingSequenceNumber":"51"}}],
+            "StreamARN":"a","StreamModeDetails":{"StreamMode":"ON_DEMAND"},"StreamName":"s","StreamStatus":"UPDATING"}}"#;
+        let answer = Answer {
+            status: 200,
+            body: Bytes::from_static(body.as_bytes()),
+            ..Answer::default()
+        };
+        let expected = Described {
+            parts: 2,
+            more: false,
+            status: Some("UPDATING".to_owned()),
+            on_demand: true,
+            retention_hours: Some(24),
+        };
+        assert_eq!(described(&answer), Some(expected));
+        assert_eq!(listed(&answer), None);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use sqlx::{
 use tokio::time::timeout;
 use url::Url;
 
-use super::{Access, Definition, encode::Shape};
+use super::{Access, Definition, encode::Shape, facts};
 use crate::failure::{Exit, Failure};
 
 /// How long a server may take to let us in.
@@ -78,6 +78,15 @@ impl Server {
 
     pub(super) fn database(&self) -> &str {
         self.options.get_database().unwrap_or_default()
+    }
+
+    /// Host and port; none where it is a socket in the file system.
+    pub(super) fn address(&self) -> Option<(&str, u16)> {
+        let options = &self.options;
+        options
+            .get_socket()
+            .is_none()
+            .then(|| (options.get_host(), options.get_port()))
     }
 
     /// Gives up after [`CONNECT_TIMEOUT`]: a firewall that drops packets would hold it for minutes.
@@ -209,6 +218,43 @@ pub(super) async fn clock_is_steady(connection: &mut MySqlConnection) -> Result<
         .fetch_one(connection)
         .await?;
     Ok(zone.starts_with(['+', '-']) || zone.eq_ignore_ascii_case("UTC"))
+}
+
+/// Who answers, and whether the connection is encrypted.
+pub(super) async fn server(connection: &mut MySqlConnection) -> Result<facts::Server, sqlx::Error> {
+    let version: String = sqlx::query_scalar("SELECT CAST(VERSION() AS CHAR)")
+        .fetch_one(&mut *connection)
+        .await?;
+    // MySQL gives its number alone.
+    let version = match version.split_once("-MariaDB") {
+        Some((number, _)) => format!("MariaDB {number}"),
+        None => format!("MySQL {version}"),
+    };
+    let tls = sqlx::raw_sql("SHOW SESSION STATUS LIKE 'Ssl_version'")
+        .fetch_optional(connection)
+        .await?;
+    let tls = match &tls {
+        Some(row) => raw(row, 1)?.map(|text| String::from_utf8_lossy(text).into_owned()),
+        None => None,
+    };
+    Ok(facts::Server {
+        version,
+        tls: tls.filter(|version| !version.is_empty()),
+    })
+}
+
+/// What the server believes; none for a view.
+pub(super) async fn estimated_rows(
+    connection: &mut MySqlConnection,
+    table: &str,
+) -> Result<Option<u64>, sqlx::Error> {
+    let sql = "SELECT CAST(table_rows AS SIGNED) FROM information_schema.tables \
+               WHERE table_schema = DATABASE() AND table_name = ?";
+    let rows: Option<Option<i64>> = sqlx::query_scalar(sql)
+        .bind(table)
+        .fetch_optional(connection)
+        .await?;
+    Ok(rows.flatten().and_then(|rows| u64::try_from(rows).ok()))
 }
 
 /// By collation, not by the type's name: a `utf8mb4_bin` column is text and a `VARBINARY` is not.

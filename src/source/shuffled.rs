@@ -9,7 +9,7 @@ use std::{
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
-use super::{Chunk, Oddities, Options, Reader, Table, lock, quoted};
+use super::{Chunk, Oddities, Options, Reader, Table, lock};
 use crate::{
     failure::Failure,
     permutation::Permutation,
@@ -92,8 +92,8 @@ pub(super) fn advise(table: &Table, order: &str) {
         );
     } else if !table.access.indexed {
         warn!(
-            "The table {name} has no index on its key, so {order} scans it for every {WINDOW} posts. This makes one: CREATE INDEX pinemu_key ON {} ({key})",
-            quoted(name)
+            "The table {name} has no index on its key, so {order} scans it for every {WINDOW} posts. This makes one: {}",
+            table.create_index()
         );
     }
 }

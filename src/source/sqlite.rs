@@ -130,6 +130,17 @@ async fn is_view(connection: &mut SqliteConnection, table: &str) -> Result<bool,
     Ok(views > 0)
 }
 
+/// `SQLite 3.50.2` and the like; reads the file, which opening does not.
+pub(super) async fn version(connection: &mut SqliteConnection) -> Result<String, sqlx::Error> {
+    let _: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM sqlite_master")
+        .fetch_one(&mut *connection)
+        .await?;
+    let version: String = sqlx::query_scalar("SELECT sqlite_version()")
+        .fetch_one(connection)
+        .await?;
+    Ok(format!("SQLite {version}"))
+}
+
 /// Gives `then` the value of a column as MySQL would print it, with its type.
 pub(super) fn with_raw<T>(
     row: &SqliteRow,

@@ -9,7 +9,7 @@ use std::{
     time::SystemTime,
 };
 
-use super::{cannot_write, create_dir, private};
+use super::{cannot_make, cannot_write, create_dir, if_there, private};
 use crate::failure::{Exit, Failure, OrExit};
 
 /// Holds the lock for as long as it lives.
@@ -59,6 +59,39 @@ impl Lock {
         Self::take(dir, Work::Resend)
     }
 
+    /// Whether a run could have the lock now. Leaves nothing behind, and no lock, nor a directory.
+    pub(crate) fn look(dir: &Path) -> Result<(), NotTaken> {
+        // A directory that is not there will be made in the nearest one that is.
+        let there = dir.ancestors().find(|dir| dir.exists());
+        let there = there.filter(|there| !there.as_os_str().is_empty());
+        let there = there.unwrap_or(Path::new("."));
+        let trial = there.join(format!(".pinemu-check-{}", process::id()));
+        private()
+            .write(true)
+            .create_new(true)
+            .open(&trial)
+            .and_then(|_| fs::remove_file(&trial))
+            .or_exit(Exit::CannotWrite, || {
+                if there == dir {
+                    cannot_write(dir)
+                } else {
+                    cannot_make(dir)
+                }
+            })?;
+        let path = dir.join(Work::Run.file());
+        let mut options = private();
+        let Some(file) = if_there(options.read(true).write(true).open(&path))
+            .or_exit(Exit::CannotWrite, || cannot_write(&path))?
+        else {
+            return Ok(());
+        };
+        match file.try_lock_shared() {
+            Err(TryLockError::WouldBlock) => Err(Held::new(dir, Work::Run, &file).into()),
+            Err(TryLockError::Error(error)) => Err(cannot_lock(&path, error).into()),
+            Ok(()) => Ok(()),
+        }
+    }
+
     fn take(dir: &Path, work: Work) -> Result<Self, NotTaken> {
         create_dir(dir)?;
         let path = dir.join(work.file());
@@ -72,24 +105,22 @@ impl Lock {
             .or_exit(Exit::CannotWrite, || cannot_write(&path))?;
         match file.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(NotTaken::Held(Held {
-                    dir: dir.to_owned(),
-                    work,
-                    holder: holder(&file),
-                }));
-            }
-            Err(TryLockError::Error(error)) => {
-                return Err(error).or_exit(Exit::CannotWrite, || {
-                    format!(
-                        "cannot lock {}; give a directory on a file system that knows locks with --state-dir",
-                        path.display()
-                    )
-                })?;
-            }
+            Err(TryLockError::WouldBlock) => return Err(Held::new(dir, work, &file).into()),
+            Err(TryLockError::Error(error)) => return Err(cannot_lock(&path, error).into()),
         }
         sign(&mut file).or_exit(Exit::CannotWrite, || cannot_write(&path))?;
         Ok(Self(file))
+    }
+}
+
+fn cannot_lock(path: &Path, error: io::Error) -> Failure {
+    let message = format!(
+        "cannot lock {}; give a directory on a file system that knows locks with --state-dir",
+        path.display()
+    );
+    Failure {
+        exit: Exit::CannotWrite,
+        error: anyhow::Error::new(error).context(message),
     }
 }
 
@@ -118,6 +149,12 @@ fn holder(file: &File) -> String {
     }
 }
 
+impl From<Held> for NotTaken {
+    fn from(held: Held) -> Self {
+        Self::Held(held)
+    }
+}
+
 impl From<Failure> for NotTaken {
     fn from(failure: Failure) -> Self {
         Self::Failed(failure)
@@ -135,6 +172,14 @@ impl NotTaken {
 }
 
 impl Held {
+    fn new(dir: &Path, work: Work, file: &File) -> Self {
+        Self {
+            dir: dir.to_owned(),
+            work,
+            holder: holder(file),
+        }
+    }
+
     fn into_failure(self) -> Failure {
         let (dir, holder) = (self.dir.display(), self.holder);
         let text = match self.work {
@@ -189,6 +234,27 @@ mod tests {
         }
         drop(lock);
         Lock::run(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn who_only_looks_hears_the_same_and_leaves_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("a/b");
+        Lock::look(&dir).unwrap();
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
+        let lock = Lock::run(&dir).unwrap();
+        let looked = Lock::look(&dir).unwrap_err().into_failure();
+        let taken = Lock::run(&dir).unwrap_err().into_failure();
+        assert_eq!(looked.exit, Exit::Locked);
+        assert_eq!(looked.to_string(), taken.to_string());
+        drop(lock);
+        Lock::look(&dir).unwrap();
+        assert_eq!(fs::read_dir(&dir).unwrap().count(), 1);
+        fs::write(root.path().join("file"), "").unwrap();
+        let failure = Lock::look(&root.path().join("file/state")).unwrap_err();
+        let failure = failure.into_failure();
+        assert_eq!(failure.exit, Exit::CannotWrite);
+        assert!(failure.to_string().contains("--state-dir"), "{failure}");
     }
 
     #[test]

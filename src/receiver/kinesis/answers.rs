@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::{ACCOUNT, Record};
 use crate::receiver::{
     answer::{Answer, Speaker, push},
+    catalog::Known,
     fault::Passing,
     json::value_or_string,
 };
@@ -161,8 +162,13 @@ pub(in crate::receiver) fn streams(names: &[String]) -> Answer {
     .into_bytes())
 }
 
-/// `DescribeStream`.
-pub(in crate::receiver) fn stream(name: &str, shards: u32) -> Answer {
+/// `DescribeStream`. A stream that is not ready has no shards to show.
+pub(in crate::receiver) fn stream(name: &str, known: Known) -> Answer {
+    let (status, shards) = if known.ready {
+        ("ACTIVE", known.partitions)
+    } else {
+        ("CREATING", 0)
+    };
     let mut body = Vec::new();
     push(
         &mut body,
@@ -190,7 +196,7 @@ pub(in crate::receiver) fn stream(name: &str, shards: u32) -> Answer {
     push(
         &mut body,
         format_args!(
-            r#"],"StreamARN":"arn:aws:kinesis:us-east-1:{ACCOUNT}:stream/{name}","StreamModeDetails":{{"StreamMode":"PROVISIONED"}},"StreamName":"{name}","StreamStatus":"ACTIVE"}}}}"#
+            r#"],"StreamARN":"arn:aws:kinesis:us-east-1:{ACCOUNT}:stream/{name}","StreamModeDetails":{{"StreamMode":"PROVISIONED"}},"StreamName":"{name}","StreamStatus":"{status}"}}}}"#
         ),
     );
     ok(body)

@@ -60,6 +60,20 @@ async fn what_is_put_in_streams_lands_as_lines_of_json() {
     assert!(lines[2].contains(r#""data":"{a=1}","#), "{}", lines[2]);
 }
 
+/// The description of the stream `s`, once it is ready.
+async fn active(client: &mut Client) -> serde_json::Value {
+    loop {
+        let answer = client.send("GET /streams/s", "", "").await.body;
+        let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+        let description = &answer["StreamDescription"];
+        if description["StreamStatus"] != "CREATING" {
+            assert_eq!(description["StreamStatus"], "ACTIVE");
+            return description.clone();
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
 #[tokio::test]
 async fn streams_are_made_and_deleted() {
     let dir = tempfile::tempdir().unwrap();
@@ -87,17 +101,17 @@ async fn streams_are_made_and_deleted() {
     client
         .expect("POST /streams/s", JSON, r#"{"ShardCount":3}"#, 200, exists)
         .await;
-    let first = client.send("PUT /streams/s/record", JSON, put).await.body;
-    let description = client.send("GET /streams/s", "", "").await.body;
-    let description: serde_json::Value = serde_json::from_str(&description).unwrap();
-    assert_eq!(description["StreamDescription"]["StreamStatus"], "ACTIVE");
-    assert_eq!(
-        description["StreamDescription"]["Shards"]
-            .as_array()
-            .unwrap()
-            .len(),
-        3
+    let creating = client.send("GET /streams/s", "", "").await.body;
+    assert!(
+        creating.contains(r#""Shards":[]"#) && creating.contains(r#""StreamStatus":"CREATING""#),
+        "{creating}"
     );
+    client
+        .expect("PUT /streams/s/record", JSON, put, 200, missing)
+        .await;
+    let description = active(&mut client).await;
+    assert_eq!(description["Shards"].as_array().unwrap().len(), 3);
+    let first = client.send("PUT /streams/s/record", JSON, put).await.body;
     client.expect("DELETE /streams/s", "", "", 200, "{}").await;
     client
         .expect("PUT /streams/s/record", JSON, put, 200, missing)
@@ -105,6 +119,7 @@ async fn streams_are_made_and_deleted() {
     client
         .expect("POST /streams/s", JSON, r#"{"ShardCount":1}"#, 200, "{}")
         .await;
+    active(&mut client).await;
     let second = client.send("PUT /streams/s/record", JSON, put).await.body;
     assert!(first < second, "{first} {second}");
     assert_eq!(receiver.stop().await.unwrap().streams["s"], 2);
