@@ -371,8 +371,8 @@ impl Delivery {
         let Some(reason) = trouble else {
             return Ok(Duration::ZERO);
         };
-        self.note_trouble(kind, &reason);
         if again.is_empty() {
+            self.note_trouble(kind, &reason);
             return Ok(Duration::ZERO);
         }
         parcel.posts = again;
@@ -387,6 +387,7 @@ impl Delivery {
             }
             refused => refused,
         };
+        self.note_trouble(kind, &reason);
         if parcel.posts.len() == sent {
             self.note_silence(attempt.started);
         }

@@ -26,7 +26,7 @@ use crate::{
     pace::Schedule,
     post::{PerKind, Post},
     progress::Progress,
-    sink::{Failed, Fate},
+    sink::{Failed, Fate, Sink},
     source::Posts,
     state::{
         ledger::Ledger,
@@ -269,12 +269,7 @@ impl Run<'_> {
             {
                 return Blocked::NotDue(due);
             }
-            let sink = self.delivery.sink();
-            let sizes = PerKind::new(|kind| {
-                post.records[kind]
-                    .as_ref()
-                    .map_or(0, |record| sink.size(post.key, record))
-            });
+            let sizes = sizes(self.delivery.sink(), post);
             let alone = self.window.is_new() && !self.batch.posts.is_empty();
             if alone || !self.batch.has_room(&sizes) {
                 return Blocked::BatchFull;
@@ -439,7 +434,7 @@ async fn sleep_until_some(time: Option<Instant>) {
 }
 
 /// Posts that will travel together.
-struct Batch {
+pub(crate) struct Batch {
     limits: BatchLimits,
     posts: Vec<Post>,
     /// What each kind's request would hold.
@@ -449,7 +444,7 @@ struct Batch {
 }
 
 impl Batch {
-    fn new(limits: BatchLimits) -> Self {
+    pub(crate) fn new(limits: BatchLimits) -> Self {
         Self {
             limits,
             posts: Vec::new(),
@@ -459,7 +454,7 @@ impl Batch {
     }
 
     /// A post that is larger than the limit travels alone.
-    fn has_room(&self, sizes: &PerKind<usize>) -> bool {
+    pub(crate) fn has_room(&self, sizes: &PerKind<usize>) -> bool {
         self.posts.is_empty()
             || (self.posts.len() < self.limits.posts
                 && sizes
@@ -467,7 +462,7 @@ impl Batch {
                     .all(|(kind, size)| self.sizes[kind] + size <= self.limits.bytes))
     }
 
-    fn push(&mut self, post: Post, sizes: &PerKind<usize>, now: Duration) {
+    pub(crate) fn push(&mut self, post: Post, sizes: &PerKind<usize>, now: Duration) {
         if self.posts.is_empty() {
             self.since = now;
         }
@@ -487,11 +482,20 @@ impl Batch {
             .is_some_and(|leaves| at_once || self.posts.len() >= self.limits.posts || now >= leaves)
     }
 
-    fn take(&mut self) -> (Vec<Post>, usize) {
+    /// What was in it, and how many bytes its records are.
+    pub(crate) fn take(&mut self) -> (Vec<Post>, usize) {
         let bytes = self.sizes.iter().map(|(_, size)| size).sum();
         self.sizes = PerKind::default();
         (std::mem::take(&mut self.posts), bytes)
     }
+}
+
+/// What each kind's request grows by with this post.
+pub(crate) fn sizes(sink: &Sink, post: &Post) -> PerKind<usize> {
+    PerKind::new(|kind| {
+        let record = post.records[kind].as_ref();
+        record.map_or(0, |record| sink.size(post.key, record))
+    })
 }
 
 /// The batches that are under way, in source order.

@@ -283,6 +283,12 @@ impl Database {
                 .try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>()
                 .map(sqlx::mysql::MySqlDatabaseError::number)
         });
+        if needs_tls(error) {
+            let text = format!(
+                "the database {name} takes this user's password only over TLS (caching_sha2_password); take ssl-mode=DISABLED out of --database-url, or give the server TLS"
+            );
+            return Failure::new(Exit::Configuration, text);
+        }
         let cause = first_cause(error);
         let database = match self {
             Self::MySql(server) => server.database(),
@@ -389,6 +395,12 @@ impl Database {
             task: Some(task),
         })
     }
+}
+
+/// Without TLS the password would have to be encrypted with the server's RSA key. The library leaves that out unless it is
+/// built with a crate that is known to leak the key's timing (RUSTSEC-2023-0071).
+fn needs_tls(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Configuration(cause) if cause.to_string().starts_with("RSA auth backend"))
 }
 
 /// The first cause of an error of the database library, on one line and without the library's preface.

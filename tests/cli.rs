@@ -219,6 +219,42 @@ fn a_header_of_the_users_takes_the_place_of_the_urls_credentials() {
     assert_eq!(given[0].1, "Bearer x");
 }
 
+#[test]
+fn the_requests_of_a_dry_run_are_as_large_as_those_of_a_run() {
+    let sandbox = Sandbox::new();
+    let seeded = sandbox.seeded(700);
+    let line: Vec<_> = ["batch", "--topic-prefix", "t", "--dry-run"]
+        .iter()
+        .chain(&seeded)
+        .copied()
+        .collect();
+    let sizes = |more: &[&str]| {
+        let ended = sandbox.run(line.iter().chain(more));
+        assert_eq!(ended.code(), 0, "{ended:?}");
+        let requests = printed_requests(&ended.stdout);
+        let pins = requests
+            .iter()
+            .filter(|(first, ..)| first.ends_with("t.pin"));
+        pins.map(|(_, _, body)| (records_in(body), body.len()))
+            .collect::<Vec<_>>()
+    };
+    for order in ["random", "index"] {
+        let all = sizes(&["-n", "700", "--order", order]);
+        let records: Vec<_> = all.iter().map(|(records, _)| *records).collect();
+        assert_eq!(records, [500, 200], "{order}");
+        let small = ["-n", "700", "--order", order, "--batch-bytes", "20kB"];
+        let small = sizes(&small);
+        let records: usize = small.iter().map(|(records, _)| records).sum();
+        assert_eq!(records, 700);
+        let (_, full) = small.split_last().unwrap();
+        assert!(
+            full.iter()
+                .all(|(_, bytes)| (15_000..=20_500).contains(bytes)),
+            "{small:?}"
+        );
+    }
+}
+
 /// The requests that a dry run printed: first line, headers, body.
 fn printed_requests(text: &str) -> Vec<(String, Vec<(String, String)>, String)> {
     text.split_inclusive("\n\n")

@@ -1,10 +1,14 @@
-//! `--dry-run`: the requests as they would go out, one after the other. Connects to the source only.
+//! `--dry-run`: the requests as they would go out, one after the other, if all posts were due at once. Connects to the
+//! source only.
+
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use super::{post::Plan, sending};
 use crate::{
     failure::{Exit, Failure},
+    pipeline::{Batch, sizes},
     post::{Kind, Post},
     sink::{Entry, Sink},
     telemetry::print,
@@ -27,19 +31,25 @@ pub(super) async fn run(plan: &Plan, stop: &CancellationToken) -> Result<Exit, F
         return Ok(Exit::Success);
     };
     let mut posts = posts?;
-    let limit = sending::batch_limits(&plan.args.sending, &plan.sink).posts;
+    let mut batch = Batch::new(sending::batch_limits(&plan.args.sending, &plan.sink));
+    let show = |(posts, _): (Vec<Post>, usize)| show(&plan.sink, &base, &headers, &posts);
     let mut left = usize::try_from(count).unwrap_or(usize::MAX);
     let mut shown = false;
     while left > 0
         && let Some(Some(chunk)) = stop.run_until_cancelled(posts.next()).await
     {
-        let chunk = chunk?;
-        let chunk = &chunk[..chunk.len().min(left)];
-        left -= chunk.len();
-        for batch in chunk.chunks(limit) {
-            show(&plan.sink, &base, &headers, batch);
+        for post in chunk?.into_iter().take(left) {
+            let sizes = sizes(&plan.sink, &post);
+            if !batch.has_room(&sizes) {
+                show(batch.take());
+            }
+            batch.push(post, &sizes, Duration::ZERO);
+            left -= 1;
             shown = true;
         }
+    }
+    if shown {
+        show(batch.take());
     }
     let oddities = posts.oddities();
     plan.warn_of(&oddities);
