@@ -10,7 +10,7 @@ import unittest
 
 import servers
 import tables
-from support import KINDS, Home, compare, free_port, key_of, parse, until
+from support import KINDS, Home, compare, free_port, key_of, parse, status, until
 
 POSTS = 1500
 
@@ -171,7 +171,10 @@ class Faults(unittest.TestCase):
             "strimzi": Target(partitions=None, url=strimzi),
             "one of three": Target(),
         }
-        broker.delete(f"{targets['one of three'].prefix}.user")
+        gone = f"{targets['one of three'].prefix}.user"
+        broker.delete(gone)
+        # The proxy learns of it a moment later.
+        until(f"{gone} to be gone", lambda: status(f"{proxy.url}/topics/{gone}") == 404)
         words = ("batch", "--order", "index", "--rate", "max", "--retry-for", "20s")
         runs = {name: target.home.start(*words) for name, target in targets.items()}
         for name, run in runs.items():

@@ -67,10 +67,10 @@ def mariadb():
     def prepare(directory):
         subprocess.run(
             [find("mariadb-install-db"), "--no-defaults", f"--datadir={directory}/data", f"--user={me()}",
-             "--auth-root-authentication-method=normal", "--skip-test-db"],
+             "--auth-root-authentication-method=normal", "--skip-test-db", "--innodb-use-native-aio=0"],
             check=True, capture_output=True,
         )
-        return [find("mariadbd"), "--no-defaults", f"--user={me()}", "--skip-log-bin"]
+        return [find("mariadbd"), "--no-defaults", f"--user={me()}", "--skip-log-bin", "--innodb-use-native-aio=0"]
 
     return SqlServer("mariadb", prepare)
 

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
 import urllib.request
 from decimal import Decimal
 
@@ -120,6 +121,15 @@ def until(what, look):
             return found
         assert time.monotonic() - started < PATIENCE, f"no {what} after {PATIENCE} s"
         time.sleep(0.02)
+
+
+def status(url):
+    """The HTTP status of a GET."""
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        return error.code
 
 
 def get_json(url):
