@@ -114,6 +114,22 @@ class Modes(unittest.TestCase):
             self.assertEqual(target.records(kind), wanted)
             compare(kind, wanted, some(seeded, set(map(key_of, wanted)))[kind])
 
+    def test_a_replay_lands_in_the_order_of_recorded_time(self):
+        target = Target("--order", "time", "--fit", "3s", "--batch-size", "1", "--in-flight", "1", partitions=1)
+        target.batch("-n", "300").expect(0).balanced()
+        landed = target.records("geo")
+        every = sorted(seeded["geo"].values(), key=lambda row: (row["timestamp"], key_of(row)))
+        self.assertEqual([key_of(record) for record in landed], [key_of(row) for row in every[:300]])
+        for kind in KINDS:
+            compare(kind, target.records(kind), some(seeded, set(map(key_of, landed)))[kind])
+
+    def test_shards_at_a_time_post_each_once(self):
+        target = Target("--order", "random", "--random-seed", "5", "--rate", "max", "-n", POSTS)
+        runs = [target.home.start("batch", "--shard", f"{shard}/3") for shard in (1, 2, 3)]
+        for run in runs:
+            run.wait().expect(0).balanced()
+        target.holds(seeded)
+
     def test_record_keys_are_json_strings(self):
         target = Target("--record-key", "index")
         target.batch("--order", "index", "--rate", "max").expect(0).balanced()
