@@ -91,6 +91,7 @@ class Util:
 ROUTES = [
     ("GET", r"/streams", "ListStreams", templates.LIST),
     ("GET", r"/streams/(?P<name>[^/]+)", "DescribeStream", templates.DESCRIBE),
+    ("POST", r"/streams/(?P<name>[^/]+)", "CreateStream", templates.CREATE),
     ("PUT", r"/streams/(?P<name>[^/]+)/record", "PutRecord", templates.RECORD),
     ("PUT", r"/streams/(?P<name>[^/]+)/records", "PutRecords", templates.RECORDS),
 ]

@@ -142,6 +142,22 @@ class Cases:
                 if code == 77:
                     ended.says("is the stage missing")
 
+    def test_check_finds_what_is_missing_and_makes_it(self):
+        home = self.home("--endpoint", "records", streams=False)
+        missing = home.run("check", "stream").expect(78).summary
+        self.assertEqual(missing["outcome"], "failed")
+        failed = {check["name"] for check in missing["checks"] if check["outcome"] == "failed"}
+        self.assertEqual(failed, {f"{kind} stream" for kind in KINDS}, missing)
+        home.run("check", "stream", "--create").expect(0)
+        for kind in KINDS:
+            self.assertEqual(self.gateway.status(f"{home.prefix}-{kind}"), "ACTIVE")
+        ended = home.run("check", "stream", "--probe").expect(0)
+        self.assertIn("200", ended.out)
+        for kind in KINDS:
+            [probe] = self.read(home, kind)
+            self.assertEqual(key_of(probe.value), -1)
+        home.run("stream", "--rate", "max", "-n", "10").expect(0)
+
     def test_no_gateway(self):
         home = self.home("--retry-for", "2s", url=f"http://127.0.0.1:{servers.free_port()}/Prod", streams=False)
         home.run("stream", "--rate", "max").expect(69)

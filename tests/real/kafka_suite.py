@@ -130,6 +130,17 @@ class Modes(unittest.TestCase):
             run.wait().expect(0).balanced()
         target.holds(seeded)
 
+    def test_a_check_of_what_is_there_is_quick_and_finds_what_is_not(self):
+        target = Target()
+        ended = target.home.run("check", "batch").expect(0)
+        self.assertEqual(ended.summary["outcome"], "ok", ended)
+        self.assertLess(ended.seconds, 2)
+        target.home.run("check", "batch", "--probe").expect(0)
+        for kind in KINDS:
+            [probe] = target.records(kind)
+            self.assertEqual(key_of(probe), -1)
+        Target(partitions=None).home.run("check", "batch").expect(78)
+
     def test_record_keys_are_json_strings(self):
         target = Target("--record-key", "index")
         target.batch("--order", "index", "--rate", "max").expect(0).balanced()

@@ -134,6 +134,7 @@ class LocalStack(Gateway):
         for at, method, action, template in (
             (streams, "GET", "ListStreams", templates.LIST),
             (stream, "GET", "DescribeStream", templates.DESCRIBE),
+            (stream, "POST", "CreateStream", templates.CREATE),
             (resource(stream, "record"), "PUT", "PutRecord", templates.RECORD),
             (resource(stream, "records"), "PUT", "PutRecords", templates.RECORDS),
         ):

@@ -6,6 +6,11 @@ DESCRIBE = """{
     "StreamName": "$input.params('stream-name')"
 }"""
 
+CREATE = """{
+    "ShardCount": #if($input.path('$.ShardCount') == '') 5 #else $input.path('$.ShardCount') #end,
+    "StreamName": "$input.params('stream-name')"
+}"""
+
 RECORD = """{
     "StreamName": "$input.params('stream-name')",
     "Data": "$util.base64Encode($input.json('$.Data'))",
