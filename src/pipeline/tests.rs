@@ -469,7 +469,7 @@ async fn no_more_than_1024_batches_wait_for_the_oldest() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_more_than_sixteen_mebibytes_wait_for_the_oldest() {
+async fn no_more_than_eight_mebibytes_wait_for_the_oldest() {
     // Three records of half a mebibyte each.
     let plan = Plan {
         chunks: vec![(Duration::ZERO, vec![512 * 1024; 40])],
@@ -483,7 +483,7 @@ async fn no_more_than_sixteen_mebibytes_wait_for_the_oldest() {
         ..Plan::default()
     };
     let (ended, _, _dir) = play(&plan).await;
-    assert_eq!((ended.books.posts.read, ended.returned), (1, 11));
+    assert_eq!((ended.books.posts.read, ended.returned), (1, 6));
 }
 
 #[tokio::test(start_paused = true)]

@@ -21,8 +21,8 @@ use super::{
 };
 use crate::{failure::Failure, post::Key, retry::Backoff, shard::Shard};
 
-/// JSON that a page holds, about.
-const PAGE_BYTES: usize = 2 * 1024 * 1024;
+/// JSON that a page holds, about. For each table one is read, one waits and one is taken apart; larger ones are no faster.
+const PAGE_BYTES: usize = 512 * 1024;
 /// The first page is small, so that the first post goes out soon.
 const FIRST_PAGE: usize = 200;
 const LARGEST_PAGE: usize = 20_000;
@@ -66,6 +66,8 @@ pub(super) struct Reader {
     pub(super) table: Arc<Table>,
     connection: Option<Connection>,
     retry_for: Duration,
+    /// JSON that the next answer may hold, judged by the last one; so that its buffer need not grow.
+    room: usize,
     oddities: Arc<Mutex<Oddities>>,
     /// Whether one of the readers of the run has told of the trouble that it is in.
     told: Arc<AtomicBool>,
@@ -93,6 +95,7 @@ impl Reader {
             table,
             connection: None,
             retry_for,
+            room: 0,
             oddities,
             told,
         }
@@ -115,9 +118,16 @@ impl Reader {
     }
 
     async fn page(&mut self, sql: &str, walk: Walk) -> Result<Rows, Failure> {
-        let table = Arc::clone(&self.table);
-        self.fold(sql, Rows::default, |rows, row| add(row, &table, walk, rows))
-            .await
+        let (table, room) = (Arc::clone(&self.table), self.room);
+        let rows = self
+            .fold(
+                sql,
+                || Rows::with_room(room),
+                |rows, row| add(row, &table, walk, rows),
+            )
+            .await?;
+        self.room = rows.bytes() + rows.bytes() / 16;
+        Ok(rows)
     }
 
     /// Adds the rows that a query yields to a value, in their order; to a fresh one when the database went away meanwhile.
