@@ -1,6 +1,8 @@
 //! Posts in random order: a computed permutation of the key range says which key is next, and the rows of many keys are
 //! looked up at a time. Keys of the range that no row has are skipped.
 
+mod ahead;
+
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex},
@@ -9,6 +11,7 @@ use std::{
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
+use self::ahead::Ahead;
 use super::{Chunk, Oddities, Options, Reader, Table, lock};
 use crate::{
     failure::Failure,
@@ -57,11 +60,20 @@ pub(super) async fn read(
         };
         let walk = Pass::new(pass, low, high, options.shard, random_seed);
         let mut window = first_window(options.count);
-        while position < walk.order.len() {
-            let places = walk.window(position, window);
-            // What a later pass meets has been counted in the first.
-            let counted = (pass == 0).then_some(oddities);
-            let posts = look_up(&mut readers, &places, counted).await?;
+        // What a later pass meets has been counted in the first.
+        let counted = (pass == 0).then_some(oddities);
+        let mut ahead = Ahead::start(readers, counted);
+        loop {
+            while ahead.has_room() && position < walk.order.len() {
+                let places = walk.window(position, window);
+                position += places.len() as u128;
+                window = WINDOW;
+                ahead.look_up(places).await;
+            }
+            let Some(posts) = ahead.next().await else {
+                break;
+            };
+            let posts = posts?;
             posted |= !posts.is_empty();
             empty = if posts.is_empty() { empty + 1 } else { 0 };
             if empty == EMPTY_WINDOWS {
@@ -72,9 +84,8 @@ pub(super) async fn read(
             if !posts.is_empty() && chunks.send(Ok(posts)).await.is_err() {
                 return Ok(());
             }
-            position += places.len() as u128;
-            window = WINDOW;
         }
+        readers = ahead.end().await?;
         count_keyless(&mut readers, options.shard, pass).await?;
         if !posted {
             return Ok(());
@@ -194,7 +205,16 @@ pub(super) async fn look_up(
     let [pin, geo, user] = readers
         .each_mut()
         .map(|reader| find(reader, &list, oddities));
-    let (mut pin, mut geo, mut user) = tokio::try_join!(pin, geo, user)?;
+    let (pin, geo, user) = tokio::try_join!(pin, geo, user)?;
+    Ok(join(places, [pin, geo, user], oddities))
+}
+
+/// Makes posts of what was found, in the order of `places`.
+fn join(
+    places: &[(Key, Cursor)],
+    [mut pin, mut geo, mut user]: [Found; 3],
+    oddities: Option<&Arc<Mutex<Oddities>>>,
+) -> Chunk {
     let mut posts = Vec::with_capacity(places.len());
     for (key, cursor) in places {
         match (pin.remove(key), geo.remove(key), user.remove(key)) {
@@ -213,15 +233,18 @@ pub(super) async fn look_up(
             }
         }
     }
-    Ok(posts)
+    posts
 }
+
+/// The first row of each key that has one.
+type Found = HashMap<Key, Record>;
 
 /// The rows of the keys in `list`, the first of each.
 pub(super) async fn find(
     reader: &mut Reader,
     list: &str,
     oddities: Option<&Arc<Mutex<Oddities>>>,
-) -> Result<HashMap<Key, Record>, Failure> {
+) -> Result<Found, Failure> {
     let key = reader.table.key_name();
     let rows = reader
         .rows(&format!(
