@@ -4,10 +4,12 @@
 pub(crate) mod script;
 
 use std::{
+    collections::HashMap,
     error::Error,
     fmt,
     path::PathBuf,
     str::FromStr,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
 
@@ -240,6 +242,8 @@ pub(crate) struct Options {
 pub(crate) struct Http {
     wire: Wire,
     base: String,
+    /// The addresses of the few paths that are asked for, each parsed once.
+    urls: Mutex<HashMap<Arc<str>, Url>>,
     /// What no answer may bring back into our output.
     secrets: Vec<SecretString>,
 }
@@ -304,6 +308,7 @@ impl Http {
         Ok(Self {
             wire: Wire::Connections(client),
             base: options.invoke_url.base(),
+            urls: Mutex::default(),
             secrets,
         })
     }
@@ -322,6 +327,19 @@ impl Http {
         }
     }
 
+    fn url(&self, path: &Arc<str>) -> Result<Url, NoAnswer> {
+        let mut urls = self.urls.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(url) = urls.get(path) {
+            return Ok(url.clone());
+        }
+        let url = Url::parse(&format!("{}{path}", self.base)).map_err(|error| NoAnswer {
+            text: format!("{path} is no path: {error}"),
+            connecting: false,
+        })?;
+        urls.insert(Arc::clone(path), url.clone());
+        Ok(url)
+    }
+
     async fn send_over(&self, client: &Client, request: &Request) -> Result<Answer, NoAnswer> {
         let method = match request.method {
             Method::Get => reqwest::Method::GET,
@@ -329,7 +347,7 @@ impl Http {
             Method::Put => reqwest::Method::PUT,
         };
         let mut builder = client
-            .request(method, format!("{}{}", self.base, request.path))
+            .request(method, self.url(&request.path)?)
             .header(ACCEPT, request.accept);
         if request.method != Method::Get {
             builder = builder

@@ -1,6 +1,6 @@
 //! A target that says what a test has it say, without a socket, so that its answers come on a paused clock.
 
-use std::fmt;
+use std::{fmt, sync::Mutex};
 
 use futures_util::future::BoxFuture;
 
@@ -29,6 +29,7 @@ impl Http {
         Self {
             wire: Wire::Script(Script(Box::new(answer))),
             base: "http://target".to_owned(),
+            urls: Mutex::default(),
             secrets: Vec::new(),
         }
     }

@@ -268,7 +268,11 @@ fn put_escaped(out: &mut Vec<u8>, mut text: &[u8]) {
 fn first_special(text: &[u8]) -> Option<usize> {
     // Without a branch in it, the loop over a block becomes a few steps of the processor.
     let is_special = |byte: u8| (byte < 0x20) | (byte == b'"') | (byte == b'\\');
-    let plain = |block: &&[u8; BLOCK]| !block.iter().fold(false, |any, byte| any | is_special(*byte));
+    let plain = |block: &&[u8; BLOCK]| {
+        !block
+            .iter()
+            .fold(false, |any, byte| any | is_special(*byte))
+    };
     let (blocks, _) = text.as_chunks::<BLOCK>();
     let start = blocks.iter().take_while(plain).count() * BLOCK;
     let rest = text[start..].iter().position(|byte| is_special(*byte))?;

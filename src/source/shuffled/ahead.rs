@@ -34,10 +34,7 @@ struct Asked {
 }
 
 impl Ahead {
-    pub(super) fn start(
-        readers: PerKind<Reader>,
-        oddities: Option<&Arc<Mutex<Oddities>>>,
-    ) -> Self {
+    pub(super) fn start(readers: PerKind<Reader>, oddities: Option<&Arc<Mutex<Oddities>>>) -> Self {
         let mut tasks = JoinSet::new();
         let tables = readers.into_array().map(|mut reader| {
             let (lists, mut asked) = mpsc::channel::<Arc<str>>(WINDOWS);
