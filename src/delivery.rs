@@ -277,7 +277,11 @@ impl Delivery {
                     status: None,
                     text: no_answer.to_string().into(),
                 };
-                (vec![Verdict::Retry(reason); entries.len()], None)
+                let verdict = match no_answer.lasting {
+                    Some(exit) if !self.has_settled() => Verdict::Stop(exit, reason),
+                    _ => Verdict::Retry(reason),
+                };
+                (vec![verdict; entries.len()], None)
             }
         };
         pass.end(how_it_ended(answer.is_ok(), &verdicts));
@@ -418,10 +422,17 @@ impl Delivery {
 
     fn refusal(&self, kind: Kind, exit: Exit, reason: &Reason) -> Failure {
         let (base, target) = (self.http.base(), self.sink.target(kind));
-        Failure::new(
-            exit,
-            format!("{base} refused records for {target}: {reason}"),
-        )
+        let text = match reason.status {
+            Some(_) => format!("{base} refused records for {target}: {reason}"),
+            None => format!("cannot reach {base}: {reason}"),
+        };
+        Failure::new(exit, text)
+    }
+
+    /// Whether the target ever settled a record for good.
+    fn has_settled(&self) -> bool {
+        let health = lock(&self.health);
+        health.last_answer.iter().any(|(_, last)| last.is_some())
     }
 
     /// The target settled a record for good, so it is there and works.

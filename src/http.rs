@@ -1,11 +1,11 @@
-//! The only file that names reqwest: requests out, whole answers in. Decides nothing about them.
+//! The only module that names reqwest: requests out, whole answers in. Decides nothing about them.
 
+mod no_answer;
 #[cfg(test)]
 pub(crate) mod script;
 
 use std::{
     collections::HashMap,
-    error::Error,
     fmt,
     path::PathBuf,
     str::FromStr,
@@ -27,6 +27,8 @@ use reqwest::{
 };
 use secrecy::{ExposeSecret, SecretString};
 use url::{Host, Url};
+
+pub(crate) use no_answer::NoAnswer;
 
 use crate::{
     failure::{Exit, Failure, OrExit},
@@ -104,14 +106,28 @@ impl InvokeUrl {
         }
     }
 
-    /// Where connections go first: to a proxy if the usual variables name one for this address.
+    /// Whether it is on this machine, which a proxy elsewhere takes for its own.
+    fn is_loopback(&self) -> bool {
+        match self.0.host() {
+            Some(Host::Domain(name)) => name == "localhost",
+            Some(Host::Ipv4(address)) => address.is_loopback(),
+            Some(Host::Ipv6(address)) => address.is_loopback(),
+            None => false,
+        }
+    }
+
+    /// The proxy that the usual variables name for this address, without userinfo.
+    fn proxy(&self) -> Option<Url> {
+        if self.is_loopback() {
+            return None;
+        }
+        let proxy = Matcher::from_env().intercept(&self.base().parse().ok()?)?;
+        Url::parse(&proxy.uri().to_string()).ok()
+    }
+
+    /// Where connections go first: to a proxy if there is one for this address.
     pub(crate) fn first_hop(&self) -> Hop {
-        let proxy = self
-            .base()
-            .parse()
-            .ok()
-            .and_then(|uri| Matcher::from_env().intercept(&uri))
-            .and_then(|proxy| Url::parse(&proxy.uri().to_string()).ok());
+        let proxy = self.proxy();
         let url = proxy.as_ref().unwrap_or(&self.0);
         let host = match url.host() {
             // Without the brackets of a URL.
@@ -139,11 +155,17 @@ impl InvokeUrl {
 }
 
 /// Where a connection goes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Hop {
     pub(crate) host: String,
     pub(crate) port: u16,
     pub(crate) is_proxy: bool,
+}
+
+impl fmt::Display for Hop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
 }
 
 /// Holds no secret: the userinfo is left out.
@@ -244,6 +266,8 @@ pub(crate) struct Http {
     base: String,
     /// The addresses of the few paths that are asked for, each parsed once.
     urls: Mutex<HashMap<Arc<str>, Url>>,
+    /// Where connections go.
+    hop: Hop,
     /// What no answer may bring back into our output.
     secrets: Vec<SecretString>,
 }
@@ -254,14 +278,6 @@ enum Wire {
     /// What a test has the target say.
     #[cfg(test)]
     Script(script::Script),
-}
-
-/// Why there was no whole answer. Whether the target took the records is not known. Holds no secret.
-#[derive(Debug, Clone)]
-pub(crate) struct NoAnswer {
-    pub(crate) text: String,
-    /// Whether there was not even a connection, TLS included.
-    pub(crate) connecting: bool,
 }
 
 impl Http {
@@ -282,6 +298,20 @@ impl Http {
             // No secret follows a redirect, and every attempt is one that we count.
             .redirect(Policy::none())
             .retry(reqwest::retry::never());
+        if options.invoke_url.is_loopback() {
+            client = client.no_proxy();
+        }
+        if let Some(proxy) = options.invoke_url.proxy()
+            && !matches!(proxy.scheme(), "http" | "https")
+        {
+            let text = format!(
+                "the variables name the {} proxy {} for {}; pinemu goes through HTTP proxies only: name one, or take the host out with NO_PROXY",
+                proxy.scheme(),
+                proxy.host_str().unwrap_or_default(),
+                options.invoke_url
+            );
+            return Err(Failure::new(Exit::Configuration, text));
+        }
         if let Some(path) = options.cacert {
             let pem = std::fs::read(&path).or_exit(Exit::Configuration, || {
                 format!("cannot read --cacert {}", path.display())
@@ -309,6 +339,7 @@ impl Http {
             wire: Wire::Connections(client),
             base: options.invoke_url.base(),
             urls: Mutex::default(),
+            hop: options.invoke_url.first_hop(),
             secrets,
         })
     }
@@ -334,7 +365,7 @@ impl Http {
         }
         let url = Url::parse(&format!("{}{path}", self.base)).map_err(|error| NoAnswer {
             text: format!("{path} is no path: {error}"),
-            connecting: false,
+            ..NoAnswer::default()
         })?;
         urls.insert(Arc::clone(path), url.clone());
         Ok(url)
@@ -354,7 +385,8 @@ impl Http {
                 .header(CONTENT_TYPE, request.content_type)
                 .body(request.body.clone());
         }
-        let response = builder.send().await.map_err(NoAnswer::new)?;
+        let no_answer = |error| NoAnswer::new(&error, &self.hop);
+        let response = builder.send().await.map_err(no_answer)?;
         let header = |name: &str| {
             response
                 .headers()
@@ -373,10 +405,7 @@ impl Http {
             date: header(DATE.as_str()).and_then(|date| httpdate::parse_http_date(&date).ok()),
             ..Answer::default()
         };
-        answer.body = masked(
-            response.bytes().await.map_err(NoAnswer::new)?,
-            &self.secrets,
-        );
+        answer.body = masked(response.bytes().await.map_err(no_answer)?, &self.secrets);
         Ok(answer)
     }
 }
@@ -403,42 +432,6 @@ pub(crate) fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
             .ok()?
             .duration_since(now)
             .ok(),
-    }
-}
-
-impl NoAnswer {
-    /// The library wraps the cause that helps in several that do not.
-    #[expect(clippy::needless_pass_by_value, reason = "fits map_err")]
-    fn new(error: reqwest::Error) -> Self {
-        let mut cause: &dyn Error = &error;
-        while let Some(source) = cause.source() {
-            cause = source;
-        }
-        let connecting = error.is_connect();
-        let what = if error.is_timeout() && connecting {
-            "cannot connect in time"
-        } else if error.is_timeout() {
-            return Self {
-                text: "no answer in time".to_owned(),
-                connecting,
-            };
-        } else if connecting {
-            "cannot connect"
-        } else if error.is_body() || error.is_decode() {
-            "the answer was cut off"
-        } else {
-            "the connection broke"
-        };
-        Self {
-            text: format!("{what}: {cause}"),
-            connecting,
-        }
-    }
-}
-
-impl fmt::Display for NoAnswer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
     }
 }
 

@@ -22,6 +22,10 @@ use crate::{
 use kafka_rest::KafkaRest;
 use kinesis_gateway::KinesisGateway;
 
+/// What to do where a proxy on the way wants to know who sends.
+pub(crate) const PROXY_LOGIN: &str =
+    "it wants a login: write USER:PASSWORD@ before its host in the variable that names it";
+
 /// Where records go and in which form.
 #[derive(Debug, Clone)]
 pub(crate) enum Sink {
@@ -342,6 +346,10 @@ fn by_status(answer: &Answer, path_word: &str) -> Verdict {
             )),
         ),
         403 => Verdict::Stop(Exit::Refused, reason(&forbidden(kind, &said, path_word))),
+        407 => Verdict::Stop(
+            Exit::Refused,
+            reason(&format!("the proxy on the way refuses; {PROXY_LOGIN}")),
+        ),
         404 | 405 => {
             let text = format!(
                 "{said}: no such path; is --invoke-url the address that /{path_word} stands below?"

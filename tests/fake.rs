@@ -8,6 +8,7 @@ use std::{
     thread,
 };
 
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
 
 /// A request that arrived.
@@ -122,26 +123,51 @@ impl Reply {
 
 /// The scripted target on a free port; it remembers what it was asked.
 pub(crate) struct Target {
+    scheme: &'static str,
     port: u16,
     asked: Arc<Mutex<Vec<Asked>>>,
 }
 
 impl Target {
     pub(crate) fn start(script: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Self {
+        Self::listen("http", script, |stream| stream)
+    }
+
+    /// One that speaks TLS; each connection gets what `config` says then.
+    pub(crate) fn over_tls(
+        config: impl Fn() -> Arc<ServerConfig> + Send + Sync + 'static,
+        script: impl Fn(&Asked) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        Self::listen("https", script, move |stream| {
+            StreamOwned::new(ServerConnection::new(config()).unwrap(), stream)
+        })
+    }
+
+    /// `open`: what a connection is read and written through.
+    fn listen<S: Read + Write>(
+        scheme: &'static str,
+        script: impl Fn(&Asked) -> Reply + Send + Sync + 'static,
+        open: impl Fn(TcpStream) -> S + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let asked = Arc::<Mutex<Vec<Asked>>>::default();
-        let (log, script) = (Arc::clone(&asked), Arc::new(script));
+        let (log, script, open) = (Arc::clone(&asked), Arc::new(script), Arc::new(open));
         let turns = Arc::<Mutex<HashMap<String, usize>>>::default();
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 let (log, script, turns) =
                     (Arc::clone(&log), Arc::clone(&script), Arc::clone(&turns));
+                let open = Arc::clone(&open);
                 // A client that goes away ends its thread.
-                thread::spawn(move || serve(&stream, &log, &turns, script.as_ref()));
+                thread::spawn(move || serve(open(stream), &log, &turns, script.as_ref()));
             }
         });
-        Self { port, asked }
+        Self {
+            scheme,
+            port,
+            asked,
+        }
     }
 
     /// One that says nothing, not even who it is.
@@ -155,7 +181,7 @@ impl Target {
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("{}://127.0.0.1:{}", self.scheme, self.port)
     }
 
     /// All that it was asked.
@@ -173,13 +199,12 @@ impl Target {
 }
 
 fn serve(
-    stream: &TcpStream,
+    stream: impl Read + Write,
     log: &Mutex<Vec<Asked>>,
     turns: &Mutex<HashMap<String, usize>>,
     script: &(impl Fn(&Asked) -> Reply + ?Sized),
 ) -> Option<()> {
-    let mut reader = BufReader::new(stream.try_clone().ok()?);
-    let mut writer = stream;
+    let mut reader = BufReader::new(stream);
     while let Some(mut asked) = read(&mut reader) {
         {
             let mut turns = turns.lock().unwrap();
@@ -190,6 +215,7 @@ fn serve(
             *turn += 1;
         }
         log.lock().unwrap().push(asked.clone());
+        let writer = reader.get_mut();
         match script(&asked) {
             Reply::Answer {
                 status,

@@ -7,6 +7,7 @@
     reason = "tables of cases are long, and their types are nobody else's"
 )]
 
+mod access;
 mod check;
 mod cli;
 mod database_faults;

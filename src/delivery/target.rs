@@ -304,7 +304,7 @@ impl State {
             What::NoAnswer => {
                 return Err(NoAnswer {
                     text: "no answer in time".to_owned(),
-                    connecting: false,
+                    ..NoAnswer::default()
                 });
             }
         };

@@ -4,7 +4,7 @@ use std::{fmt, sync::Mutex};
 
 use futures_util::future::BoxFuture;
 
-use super::{Http, NoAnswer, Wire};
+use super::{Hop, Http, NoAnswer, Wire};
 use crate::sink::{Answer, Request};
 
 type Answering = BoxFuture<'static, Result<Answer, NoAnswer>>;
@@ -30,6 +30,7 @@ impl Http {
             wire: Wire::Script(Script(Box::new(answer))),
             base: "http://target".to_owned(),
             urls: Mutex::default(),
+            hop: Hop::default(),
             secrets: Vec::new(),
         }
     }

@@ -108,7 +108,7 @@ impl Target<'_> {
             Ok(asked) => asked,
             Err(_) => Err(NoAnswer {
                 text: format!("no answer within {}", shown(PATIENCE)),
-                connecting: false,
+                ..NoAnswer::default()
             }),
         };
         let [pin, geo, user] = Kind::ALL.map(|kind| ask(self.sink.existence(kind)));
@@ -127,7 +127,6 @@ impl Target<'_> {
         addresses: Result<Vec<SocketAddr>, String>,
         answers: &Answers,
     ) -> Found {
-        let place = format!("{}:{}", hop.host, hop.port);
         let mut rows = Vec::new();
         // The answers prove it, whatever was heard of the name.
         rows.push(match addresses {
@@ -141,7 +140,7 @@ impl Target<'_> {
         };
         rows.push(Row::ok(
             "target connection",
-            format!("{place} takes connections{through}"),
+            format!("{hop} takes connections{through}"),
         ));
         if self.url.is_tls() {
             rows.push(Row::ok("target TLS", "the certificate is good"));

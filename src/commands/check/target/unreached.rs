@@ -23,7 +23,7 @@ impl Target<'_> {
         addresses: Result<Vec<SocketAddr>, String>,
         no_answer: &NoAnswer,
     ) -> Vec<Row> {
-        let place = format!("{}:{}", hop.host, hop.port);
+        let place = hop.to_string();
         let addresses = match addresses {
             Ok(addresses) => addresses,
             Err(why) => {
@@ -39,9 +39,20 @@ impl Target<'_> {
         if let Some(row) = self.no_connection_row(&place, hop, &addresses).await {
             return vec![name, row, Row::untried(API, "there is no connection")];
         }
+        let failed = |row| {
+            let exit = no_answer.lasting.unwrap_or(Exit::Unreachable);
+            let cure = no_answer.cure.as_deref();
+            let cure =
+                cure.unwrap_or("check the host in --invoke-url, and the clock of this machine");
+            Row::failed(row, exit, format!("{place}: {}", no_answer.text), cure)
+        };
+        if no_answer.by_proxy {
+            let row = failed(CONNECTION);
+            return vec![name, row, Row::untried(API, "there is no connection")];
+        }
         let connection = Row::ok(CONNECTION, format!("{place} takes connections"));
         if self.url.is_tls() && no_answer.connecting {
-            let tls = tls_row(&place, &no_answer.text);
+            let tls = failed("target TLS");
             return vec![name, connection, tls, Row::untried(API, "there is no TLS")];
         }
         let tls = if self.url.is_tls() {
@@ -96,16 +107,4 @@ fn option(hop: &Hop) -> &'static str {
     } else {
         "--invoke-url"
     }
-}
-
-fn tls_row(place: &str, text: &str) -> Row {
-    let cure = if text.contains("InvalidContentType") || text.contains("invalid message") {
-        "what listens there speaks no TLS: write http:// in place of https:// in --invoke-url (a REST proxy on port 8082 does mostly)"
-    } else if text.contains("UnknownIssuer") {
-        "give the certificate of the authority that signed it with --cacert"
-    } else {
-        "check the host in --invoke-url, and the clock of this machine"
-    };
-    let what = format!("{place}: {text}");
-    Row::failed("target TLS", Exit::Unreachable, what, cure)
 }
