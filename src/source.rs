@@ -17,6 +17,7 @@ mod reader;
 mod shuffled;
 mod sqlite;
 mod time_column;
+mod tls;
 
 use std::{
     borrow::Cow,
@@ -283,11 +284,8 @@ impl Database {
                 .try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>()
                 .map(sqlx::mysql::MySqlDatabaseError::number)
         });
-        if needs_tls(error) {
-            let text = format!(
-                "the database {name} takes this user's password only over TLS (caching_sha2_password); take ssl-mode=DISABLED out of --database-url, or give the server TLS"
-            );
-            return Failure::new(Exit::Configuration, text);
+        if let Some(failure) = self.tls_failure(error) {
+            return failure;
         }
         let cause = first_cause(error);
         let database = match self {
@@ -298,7 +296,8 @@ impl Database {
             (_, Some(1045 | 1698)) => (
                 Exit::Refused,
                 format!(
-                    "the database {name} refused the login; check user and password (in a URL % is written %25)"
+                    "the database {name} refused the login; check user and password (in a URL % is written %25){}",
+                    self.without_tls()
                 ),
             ),
             (_, Some(1044 | 1142 | 1143)) => (
@@ -341,6 +340,24 @@ impl Database {
             ),
         };
         Failure::new(exit, format!("{what}: {cause}"))
+    }
+
+    /// None if it is not TLS that keeps us out.
+    fn tls_failure(&self, error: &sqlx::Error) -> Option<Failure> {
+        match self {
+            Self::MySql(server) => tls::failure(server.name(), error),
+            Self::Sqlite(_) => None,
+        }
+    }
+
+    /// What a refused login may come from that was asked for without encryption: the server does not tell.
+    fn without_tls(&self) -> &'static str {
+        match self {
+            Self::MySql(server) if server.is_without_tls() => {
+                "; a user who is let in only over TLS needs ssl-mode=DISABLED taken out of --database-url"
+            }
+            _ => "",
+        }
     }
 
     /// Finds the three tables and starts reading. Fails at once where a run cannot start: no database, no table, no key.
@@ -395,12 +412,6 @@ impl Database {
             task: Some(task),
         })
     }
-}
-
-/// Without TLS the password would have to be encrypted with the server's RSA key. The library leaves that out unless it is
-/// built with a crate that is known to leak the key's timing (RUSTSEC-2023-0071).
-fn needs_tls(error: &sqlx::Error) -> bool {
-    matches!(error, sqlx::Error::Configuration(cause) if cause.to_string().starts_with("RSA auth backend"))
 }
 
 /// The first cause of an error of the database library, on one line and without the library's preface.

@@ -1,6 +1,7 @@
 //! Who is let in and whom we trust: credentials, certificates, proxies, and the database's own TLS. Over real sockets, with
 //! certificates made here.
 
+mod database;
 mod proxies;
 
 use std::{

@@ -50,15 +50,21 @@ fn user() -> String {
 }
 
 /// A MariaDB that can be killed and started again, where it was.
-struct Server {
+pub(crate) struct Server {
     dir: TempDir,
     port: u16,
+    options: Vec<String>,
     process: Option<Child>,
 }
 
 impl Server {
     /// With a database `seed`.
     fn start() -> Self {
+        Self::start_with(Vec::new())
+    }
+
+    /// `options`: further ones of the server.
+    pub(crate) fn start_with(options: Vec<String>) -> Self {
         let dir = TempDir::new().unwrap();
         let copied = Command::new("cp")
             .arg("-r")
@@ -73,6 +79,7 @@ impl Server {
         let mut server = Self {
             dir,
             port,
+            options,
             process: None,
         };
         server.start_again();
@@ -102,6 +109,7 @@ impl Server {
             .arg(format!("--datadir={}", self.path("data").display()))
             .arg(format!("--socket={}", self.path("socket").display()))
             .arg(format!("--pid-file={}", self.path("pid").display()))
+            .args(&self.options)
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
@@ -128,12 +136,12 @@ impl Server {
             .unwrap()
     }
 
-    fn execute(&self, sql: &str) {
+    pub(crate) fn execute(&self, sql: &str) {
         assert!(self.client(sql).success(), "{sql}");
     }
 
     /// Three tables with the keys 1 to `posts`; `bytes` in each row of the first, so that pages hold few of them.
-    fn fill(&self, posts: u32, bytes: u32, key: &str) {
+    pub(crate) fn fill(&self, posts: u32, bytes: u32, key: &str) {
         for (table, name, bytes) in [
             ("pinterest_data", "index", bytes),
             ("geolocation_data", "ind", 10),
@@ -157,7 +165,7 @@ impl Server {
         ));
     }
 
-    fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("mysql://p:w@127.0.0.1:{}/seed", self.port)
     }
 }

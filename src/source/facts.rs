@@ -5,9 +5,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use tokio::time::timeout;
 
-use super::{
-    Connection, Database, Options, Row, Table, first_cause, mysql, needs_tls, quoted, sqlite,
-};
+use super::{Connection, Database, Options, Row, Table, first_cause, mysql, quoted, sqlite};
 use crate::{
     failure::{Exit, Failure},
     post::Kind,
@@ -94,7 +92,7 @@ impl Database {
             // The server's own words, or those of the file system.
             Err(error)
                 if error.as_database_error().is_some()
-                    || needs_tls(&error)
+                    || self.tls_failure(&error).is_some()
                     || self.address().is_none() =>
             {
                 Err(NoLogin::Refused(self.failure(&error)))

@@ -6,7 +6,7 @@ use std::{io, time::Duration};
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::{
     ConnectOptions, Decode, MySql, Row, ValueRef,
-    mysql::{MySqlConnectOptions, MySqlConnection, MySqlRow},
+    mysql::{MySqlConnectOptions, MySqlConnection, MySqlRow, MySqlSslMode},
 };
 use tokio::time::timeout;
 use url::Url;
@@ -78,6 +78,11 @@ impl Server {
 
     pub(super) fn database(&self) -> &str {
         self.options.get_database().unwrap_or_default()
+    }
+
+    /// Whether the URL forbids TLS.
+    pub(super) fn is_without_tls(&self) -> bool {
+        matches!(self.options.get_ssl_mode(), MySqlSslMode::Disabled)
     }
 
     /// Host and port; none where it is a socket in the file system.
