@@ -12,9 +12,11 @@ use crate::{
     http::{Header, InvokeUrl},
     pace::{Rate, Speed},
     post::Bound,
+    progress::When,
     receiver::Fault,
     shard::Shard,
     sink::kinesis_gateway::PartitionKey,
+    telemetry::{self, Format},
     units::{Count, Patience, Size, StreamPrefix, TopicPrefix, duration, duration_or_zero},
 };
 
@@ -100,21 +102,6 @@ pub(crate) struct CheckOptions {
     /// Count the rows of the tables, however long that takes
     #[arg(long, help_heading = "Check")]
     pub(crate) exact: bool,
-}
-
-/// When to colour, when to draw a progress bar.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum When {
-    /// On a terminal
-    Auto,
-    Always,
-    Never,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
-    Text,
-    Json,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -601,6 +588,18 @@ pub(crate) struct OutputArgs {
         help_heading = "Output"
     )]
     pub(crate) color: When,
+}
+
+impl OutputArgs {
+    /// What they ask of the log.
+    pub(crate) fn log(&self) -> telemetry::Options {
+        telemetry::Options {
+            format: self.log_format,
+            quiet: self.quiet,
+            verbose: self.verbose,
+            color: self.color,
+        }
+    }
 }
 
 #[derive(Debug, Args)]

@@ -8,8 +8,8 @@
 //! |---|---|
 //! | what users type | `cli` (every option), `config` (flags over variables over file), `commands` (one file per verb) |
 //! | engine | `pipeline` (the one loop over batches), `delivery` (the one loop over attempts) |
-//! | edges to the world | `source` (databases), `http`, `receiver` (the local target), `seeding`, `progress`, `summary`, `telemetry` |
-//! | policy, pure | `sink` (requests and verdicts of each target), `pace`, `permutation`, `shard`, `digest`, `retry`, `sample`, `units` |
+//! | edges to the world | `source` (databases), `http`, `state` (place, books and lock of a run), `receiver` (the local target), `seeding`, `telemetry`, `progress`, `summary` |
+//! | policy, pure | `sink` (requests and verdicts of each target), `limiter`, `pace`, `permutation`, `shard`, `digest`, `retry`, `sample`, `units` |
 //! | domain | `post`, `wall_time`, `failure` |
 //!
 //! A post travels `source` → `pipeline` (when due, into a batch) → `delivery` (`sink` makes the request, `http` sends it,
@@ -88,21 +88,21 @@ impl Command {
         let config::Invocation { cli, origin } = self.0;
         match cli.command {
             cli::Command::Batch(args) => {
-                telemetry::start(&args.post.output);
+                telemetry::start(args.post.output.log());
                 commands::post::batch(*args, &origin, &stop).await
             }
             cli::Command::Stream(args) => {
-                telemetry::start(&args.post.output);
+                telemetry::start(args.post.output.log());
                 commands::post::stream(*args, &origin, &stop).await
             }
             cli::Command::Check { of } => Box::pin(commands::check::run(of, &origin, &stop)).await,
             cli::Command::Resend(args) => {
-                telemetry::start(&args.output);
+                telemetry::start(args.output.log());
                 commands::resend::run(*args, &stop).await
             }
             cli::Command::Seed(args) => commands::seed::run(args, stop).await,
             cli::Command::Serve(args) => {
-                telemetry::start(&args.output);
+                telemetry::start(args.output.log());
                 commands::serve::run(args, stop).await
             }
             cli::Command::Completions { shell } => {

@@ -7,15 +7,23 @@ use std::{
     time::Duration,
 };
 
+use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle, TermLike};
-
-use crate::cli::When;
 
 /// How often the bar is drawn again at the most.
 const REFRESH: Duration = Duration::from_millis(100);
 
 /// The bar that is on the screen, for those who write above it.
 static ON_SCREEN: Mutex<Option<ProgressBar>> = Mutex::new(None);
+
+/// When to colour, when to draw a progress bar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum When {
+    /// On a terminal
+    Auto,
+    Always,
+    Never,
+}
 
 /// A bar that counts posts.
 #[derive(Debug)]

@@ -102,7 +102,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::cli::When;
+    use crate::progress::When;
 
     const POSTS: u64 = 2_000;
 

@@ -7,30 +7,46 @@ use std::{
     time::SystemTime,
 };
 
+use clap::ValueEnum;
 use tracing::Level;
 use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 
-use crate::{
-    cli::{Format, OutputArgs, When},
-    progress,
-};
+use crate::progress::{self, When};
+
+/// The form of a log or a summary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    Text,
+    Json,
+}
+
+/// What is logged, and how.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Options {
+    pub(crate) format: Format,
+    /// Only why the program ends.
+    pub(crate) quiet: bool,
+    /// How much more than usual.
+    pub(crate) verbose: u8,
+    pub(crate) color: When,
+}
 
 /// The form of the log, once it has started.
 static FORMAT: OnceLock<Format> = OnceLock::new();
 
 /// Starts the log. Called once.
-pub(crate) fn start(output: &OutputArgs) {
-    start_at(Level::WARN, output);
+pub(crate) fn start(options: Options) {
+    start_at(Level::WARN, options);
 }
 
 /// Starts the log of a command that tells in its result what others warn of. Called once.
-pub(crate) fn start_without_warnings(output: &OutputArgs) {
-    start_at(Level::ERROR, output);
+pub(crate) fn start_without_warnings(options: Options) {
+    start_at(Level::ERROR, options);
 }
 
 /// `usual`: what is told unless the options say otherwise.
-fn start_at(usual: Level, output: &OutputArgs) {
-    let level = match (output.quiet, output.verbose) {
+fn start_at(usual: Level, options: Options) {
+    let level = match (options.quiet, options.verbose) {
         (true, _) => Level::ERROR,
         (_, 0) => usual,
         (_, 1) => Level::INFO,
@@ -38,13 +54,13 @@ fn start_at(usual: Level, output: &OutputArgs) {
     };
     // Other libraries speak only of what went wrong: what they log in detail may hold secrets.
     let filter = EnvFilter::new(format!("error,pinemu={level}"));
-    let ansi = is_coloured(output.color, io::stderr().is_terminal());
+    let ansi = is_coloured(options.color, io::stderr().is_terminal());
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(Log)
         .with_target(false)
         .with_ansi(ansi);
-    match *FORMAT.get_or_init(|| output.log_format) {
+    match *FORMAT.get_or_init(|| options.format) {
         Format::Text => log.init(),
         Format::Json => log.json().flatten_event(true).init(),
     }

@@ -54,7 +54,7 @@ pub(crate) async fn run(
             ("stream", args.check, args.run.post, made)
         }
     };
-    telemetry::start_without_warnings(&args.output);
+    telemetry::start_without_warnings(args.output.log());
     refuse(command, options, &args)?;
     let (format, color, quiet) = (args.format, args.output.color, args.output.quiet);
     let target = args.target.invoke_url.as_ref().map(ToString::to_string);

@@ -9,10 +9,10 @@ use std::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    cli::{PostArgs, When},
+    cli::PostArgs,
     failure::{Exit, Failure, OrExit},
     http::InvokeUrl,
-    progress::Progress,
+    progress::{Progress, When},
     receiver::{self, Dialect, GatewayErrors, Receiver},
     sample::Samples,
     seeding,

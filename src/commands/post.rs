@@ -19,7 +19,7 @@ use super::{
 use crate::{
     cli::{
         ArrivalsArg, BatchArgs, EndpointArg, IfRunning, OrderArg, PostArgs, RecordKeyArg,
-        StreamArgs, When,
+        StreamArgs,
     },
     config::{Origin, secret, shell_quoted},
     delivery::Delivery,
@@ -27,7 +27,7 @@ use crate::{
     pace::{Arrivals, History, Rate, Rated, Replay, Schedule, Tempo},
     pipeline::{self, Ended},
     post::{Bound, Cursor, Key, Kind, PerKind},
-    progress::Progress,
+    progress::{Progress, When},
     shard::Shard,
     sink::{
         Sink,

@@ -7,13 +7,12 @@ use rand::Rng;
 use tokio::task::spawn_blocking;
 
 use crate::{
-    cli::Format,
     delivery::Attempts,
     failure::{Exit, Failure, OrExit},
     pipeline::Ended,
     state::{runs, undelivered},
     summary::{Outcome, Posts, Summary, grouped, peak_rss_bytes, per_second},
-    telemetry::{print, say},
+    telemetry::{Format, print, say},
 };
 
 /// What is known of a run before it starts.

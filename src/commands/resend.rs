@@ -16,7 +16,7 @@ use super::{
     sending,
 };
 use crate::{
-    cli::{ResendArgs, When},
+    cli::ResendArgs,
     config::shell_quoted,
     delivery::{Attempts, Delivery},
     failure::{Exit, Failure, OrExit},
@@ -24,7 +24,7 @@ use crate::{
     pace::{Arrivals, Rate, Rated, Schedule},
     pipeline::{self, BatchLimits, Ended},
     post::{Cursor, PerKind, Post},
-    progress::Progress,
+    progress::{Progress, When},
     shard::Shard,
     sink::{
         Sink,

@@ -15,7 +15,6 @@ use tokio::{
 
 use super::*;
 use crate::{
-    cli::When,
     delivery::target::{
         Api, Move, Name, Target, What,
         Word::{Forbidden, Later, Never, Yes},
@@ -24,6 +23,7 @@ use crate::{
     limiter::InFlight,
     pace::{Arrivals, Rate, Rated},
     post::{Cursor, Key, Kind},
+    progress::When,
     shard::Shard,
     source::Chunk,
     state::checkpoint::Checkpoint,

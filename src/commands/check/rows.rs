@@ -8,9 +8,9 @@ use std::{
 use serde::Serialize;
 
 use crate::{
-    cli::{Format, When},
     failure::{Exit, Failure},
-    telemetry::{is_coloured, print},
+    progress::When,
+    telemetry::{Format, is_coloured, print},
 };
 
 /// How a thing was found.
