@@ -517,6 +517,19 @@ fn a_file_that_grows_by_what_fails_is_sent_once() {
 }
 
 #[test]
+fn what_waits_travels_in_batches_of_the_size_that_is_asked_for() {
+    for (size, requests) in [("500", 2), ("3", 5)] {
+        let sandbox = after_a_run(&without_users());
+        let target = Target::healthy();
+        let to_target = ["--invoke-url", &target.url(), "--batch-size", size];
+        let ended = resend(&sandbox, &[&to_target[..], &["--linger", "1m"]].concat());
+        assert_posts(&ended, 0, [("delivered", POSTS), ("rejected", 0)]);
+        // The first one alone, as in every run.
+        assert_eq!(target.sent_to("t.user").len(), requests, "{ended:?}");
+    }
+}
+
+#[test]
 fn a_line_that_is_no_record_is_named_and_costs_nothing() {
     let sandbox = after_a_run(&without_users());
     let dir = state(&sandbox, "batch-t");

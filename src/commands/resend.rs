@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
     pin::pin,
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::SystemTime,
 };
 
 use tokio::{sync::mpsc, task::spawn_blocking};
@@ -22,7 +22,7 @@ use crate::{
     failure::{Exit, Failure, OrExit},
     http::InvokeUrl,
     pace::{Arrivals, Rate, Rated, Schedule},
-    pipeline::{self, BatchLimits, Ended},
+    pipeline::{self, Ended},
     post::{Cursor, PerKind, Post},
     progress::{Progress, When},
     shard::Shard,
@@ -461,10 +461,7 @@ async fn send_route(
     let options = pipeline::Options {
         count: None,
         duration: None,
-        batch: BatchLimits {
-            linger: Duration::ZERO,
-            ..sending::batch_limits(&args.sending, &sink)
-        },
+        batch: sending::batch_limits(&args.sending, &sink),
         one_by_one: sending::is_one_by_one(&args.sending),
         max_undelivered: Some(args.sending.max_undelivered.0),
         grace: args.sending.grace,
