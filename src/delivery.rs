@@ -265,6 +265,13 @@ impl Delivery {
         // Made only now, so that what waits does not hold its records twice.
         let request = self.sink.request(kind, entries);
         let started = pass.sent;
+        {
+            // Now, not once it is answered: the end of a run may cut it short.
+            let mut attempts = lock(&self.attempts);
+            attempts.requests += 1;
+            attempts.retries += u64::from(again);
+            attempts.bytes_sent += request.body.len() as u64;
+        }
         let answer = self.http.send(&request).await;
         let took = started.elapsed();
         let (verdicts, retry_after) = match &answer {
@@ -286,9 +293,6 @@ impl Delivery {
         };
         pass.end(how_it_ended(answer.is_ok(), &verdicts));
         let mut attempts = lock(&self.attempts);
-        attempts.requests += 1;
-        attempts.retries += u64::from(again);
-        attempts.bytes_sent += request.body.len() as u64;
         attempts.throttled += u64::from(
             verdicts
                 .iter()
@@ -493,7 +497,7 @@ impl Delivery {
             .silent_since
             .map_or(since, |silent| silent.min(since));
         let (base, target, noun) = (self.http.base(), self.sink.target(kind), self.sink.noun());
-        let waited = humantime::format_duration(Duration::from_secs(since.elapsed().as_secs()));
+        let waited = humantime::format_duration(roughly(since.elapsed()));
         Some(if missing {
             let text = format!(
                 "the {noun} {target} does not exist at {base}; make it, or check the prefix: {reason}"
@@ -505,6 +509,14 @@ impl Delivery {
             );
             Failure::new(Exit::Unreachable, text)
         })
+    }
+}
+
+/// A time as people tell it: whole seconds, or milliseconds if there is none.
+fn roughly(time: Duration) -> Duration {
+    match time.as_secs() {
+        0 => Duration::from_millis(time.subsec_millis().into()),
+        seconds => Duration::from_secs(seconds),
     }
 }
 

@@ -32,7 +32,7 @@ use crate::{
         ledger::Ledger,
         undelivered::{self, Undelivered},
     },
-    summary::{Books, histogram},
+    summary::{Books, grouped, histogram},
 };
 
 /// Records that may be unsettled at a time, in bytes. Bounds the memory of a run.
@@ -360,7 +360,11 @@ impl Run<'_> {
             && self.books.undelivered() >= most
             && !failed.is_empty()
         {
-            let text = format!("set aside {most} posts, as many as --max-undelivered allows");
+            let set_aside = grouped(self.books.undelivered());
+            let text = format!(
+                "set aside {set_aside} posts, and --max-undelivered ends a run at {}; see the reasons in undelivered.jsonl",
+                grouped(most)
+            );
             self.fail(Some(Failure::new(Exit::SetAside, text)));
         }
         self.progress.advance(settled.len() as u64);

@@ -696,6 +696,11 @@ fn as_many_as_may_be_set_aside_end_the_run() {
         );
         let rejected = summary["posts"]["rejected"].as_u64().unwrap();
         assert!((3..100).contains(&rejected), "{summary}");
+        let told = format!("set aside {rejected} posts");
+        assert!(
+            summary["error"].as_str().unwrap().contains(&told),
+            "{summary}"
+        );
         assert_eq!(waiting(&sandbox).len() as u64, rejected);
         // The posts after them are still to come.
         let healthy = Target::healthy();

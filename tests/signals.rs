@@ -83,6 +83,9 @@ fn a_signal_gives_a_hanging_target_its_grace_and_returns_the_posts() {
     assert_eq!(summary["outcome"], "stopped");
     assert_eq!(summary["posts"]["read"], 0, "{summary}");
     assert_eq!(summary["posts"]["returned"], 1, "{summary}");
+    // Cut short, and sent all the same.
+    assert_eq!(summary["requests"], 3, "{summary}");
+    assert_ne!(summary["bytes_sent"], 0, "{summary}");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use super::{
-    Fate, Outcome,
+    Fate, Outcome, roughly,
     target::{
         Api, Move, Target, What,
         Word::{self, Forbidden, Later, Never, Slower, Yes},
@@ -491,5 +491,18 @@ fn the_words_of_the_target_mean_what_the_tests_take_them_to_mean() {
             };
             assert_eq!(verdicts.iter().map(letter).collect::<Vec<_>>(), [expected]);
         }
+    }
+}
+
+#[test]
+fn a_wait_is_told_in_seconds_and_a_short_one_is_not_none() {
+    for (millis, text) in [
+        (2, "2ms"),
+        (543, "543ms"),
+        (1_999, "1s"),
+        (301_400, "5m 1s"),
+    ] {
+        let told = humantime::format_duration(roughly(Duration::from_millis(millis)));
+        assert_eq!(told.to_string(), text);
     }
 }
