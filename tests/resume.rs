@@ -431,3 +431,27 @@ fn the_commands_that_go_on_work_when_pasted_and_hold_no_secret() {
         assert!(!text.contains(SECRET), "{text}");
     }
 }
+
+#[test]
+fn a_run_that_settled_nothing_goes_on_with_the_seed_that_it_drew() {
+    let sandbox = Sandbox::new();
+    sandbox.seeded(9);
+    let target = Target::start(|asked| asked.or_there(|_| Reply::Hang));
+    let url = target.url();
+    for (order, is_told) in [("random", true), ("index", false)] {
+        let more = ["--order", order, "-n", "1", "--grace", "0s"];
+        let known = target.sent_to("t.pin").len();
+        let run = sandbox.start(line(&url, &more));
+        until("first post", || {
+            (target.sent_to("t.pin").len() > known).then_some(())
+        });
+        run.signal("TERM");
+        let ended = run.wait();
+        let mut said = ended.stderr.lines();
+        assert!(ended.stderr.contains(", 1 post: "), "{ended:?}");
+        let told = said.find(|line| line.starts_with("To go on ")).unwrap();
+        assert_eq!(ended.summary()["posts"]["returned"], 1, "{ended:?}");
+        let seed = format!(" --random-seed {}", ended.summary()["random_seed"]);
+        assert_eq!(told.ends_with(&seed), is_told, "{ended:?}");
+    }
+}

@@ -43,6 +43,7 @@ use crate::{
     },
     summary::grouped,
     telemetry::say,
+    units::Count,
     wall_time::TimeRange,
 };
 
@@ -490,6 +491,7 @@ impl Plan {
             (Schedule::Rated(_), rate, Some(_)) => format!(" at {rate}"),
         };
         let end = match (args.count, args.duration, args.order) {
+            (Some(Count(1)), _, _) => ", 1 post".to_owned(),
             (Some(count), _, _) => format!(", {} posts", grouped(count.0)),
             (None, Some(duration), _) if self.tempo.is_some() => {
                 format!(", at most {}", humantime::format_duration(duration))
@@ -605,7 +607,7 @@ impl Plan {
         if ended.returned > 0 && !quiet {
             say(&format!(
                 "To go on where this run ended: {}",
-                origin.again(self.command)
+                self.again(&facts, &ended, origin)
             ));
         }
         if let Some(demo) = self.demo.take() {
@@ -614,6 +616,17 @@ impl Plan {
         }
         let exit = report::exit(&ended);
         ended.failure.map_or(Ok(exit), Err)
+    }
+
+    /// The command that goes on.
+    fn again(&self, facts: &Facts, ended: &Ended, origin: &Origin) -> String {
+        let again = origin.again(self.command);
+        // Without a post in the books there is no checkpoint that keeps a drawn seed.
+        let drawn = self.args.random_seed.is_none() && ended.books.posts.read == 0;
+        match facts.random_seed {
+            Some(seed) if drawn => format!("{again} --random-seed {seed}"),
+            _ => again,
+        }
     }
 
     /// A run that came to its end without a post: all done before, or nothing there.
