@@ -192,10 +192,15 @@ impl Run {
         #[rustfmt::skip]
         let line = [
             "batch", "--topic-prefix", "t", "--database-url", &database, "--invoke-url", &target, "--state-dir", "kept",
-            "--arrivals", "constant", "--format", "json", "--linger", "20ms",
+            "--format", "json", "--linger", "20ms",
         ];
+        let steady: &[&str] = if more.contains(&"max") {
+            &[]
+        } else {
+            &["--arrivals", "constant"]
+        };
         let process = sandbox
-            .command(line.iter().chain(more))
+            .command(line.iter().chain(more).chain(steady))
             .stdout(File::create(&stdout).unwrap())
             .stderr(File::create(&stderr).unwrap())
             .spawn()

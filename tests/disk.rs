@@ -15,7 +15,7 @@ fn line(url: &str) -> Vec<&str> {
     #[rustfmt::skip]
     let line = [
         "batch", "--topic-prefix", "t", "--database-url", "sqlite:seed.db", "--invoke-url", url, "--state-dir", "kept",
-        "--order", "index", "--arrivals", "constant", "--batch-size", "1", "--in-flight", "1", "--format", "json",
+        "--order", "index", "--batch-size", "1", "--in-flight", "1", "--format", "json",
     ];
     line.to_vec()
 }
@@ -85,7 +85,10 @@ fn a_disk_that_fills_up_in_the_middle_of_a_run_ends_it_and_the_next_goes_on() {
     let (sandbox, target) = (Sandbox::new(), Target::healthy());
     sandbox.seeded(POSTS);
     let url = target.url();
-    let paced: Vec<_> = line(&url).into_iter().chain(["--rate", "50/s"]).collect();
+    let paced: Vec<_> = line(&url)
+        .into_iter()
+        .chain(["--rate", "50/s", "--arrivals", "constant"])
+        .collect();
     let run = Running::start(&mut with_little_room(&sandbox, 1 << 20, &paced));
     until("some posts", || {
         (target.sent_to("t.user").len() >= 5).then_some(())
@@ -152,7 +155,10 @@ fn a_disk_that_is_full_before_the_first_checkpoint_ends_the_run_and_the_next_sta
     sandbox.seeded(POSTS);
     let target = Target::healthy();
     let url = target.url();
-    let paced: Vec<_> = line(&url).into_iter().chain(["--rate", "50/s"]).collect();
+    let paced: Vec<_> = line(&url)
+        .into_iter()
+        .chain(["--rate", "50/s", "--arrivals", "constant"])
+        .collect();
     // Room for the signature in the lock, and none for a checkpoint.
     let ended = finish(&mut with_little_room(&sandbox, 120, &paced));
     assert_cannot_write(&ended, "kept/checkpoint.json");

@@ -761,6 +761,10 @@ fn an_option_that_would_do_nothing_is_refused_with_the_cure() {
             "--order time --fit 1h --arrivals constant",
             ["--arrivals", "--fit"],
         ),
+        (
+            "--rate max --arrivals constant",
+            ["--arrivals", "--rate max"],
+        ),
         ("--order time --from 5", ["--from 5 is a key", "2020-01-31"]),
         ("--order time --to=-5", ["--to -5 is a key", "2020-01-31"]),
         (

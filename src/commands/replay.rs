@@ -6,7 +6,7 @@ use crate::{
     cli::{OrderArg, PostArgs},
     config::Origin,
     failure::{Exit, Failure},
-    pace::{Replay, Tempo},
+    pace::{Rate, Replay, Tempo},
     post::Bound,
     summary::grouped,
 };
@@ -14,7 +14,8 @@ use crate::{
 const DAY: f64 = 86_400.0;
 const YEAR: f64 = 365.25 * DAY;
 
-/// How recorded time is to be replayed, if it is. A flag that would do nothing is refused, as is a range of the wrong kind.
+/// How recorded time is to be replayed, if it is. A flag that would do nothing for the pace is refused, as is a range of
+/// the wrong kind.
 pub(super) fn tempo(args: &PostArgs, origin: &Origin) -> Result<Option<Tempo>, Failure> {
     let by_time = args.order == OrderArg::Time;
     for (flag, bound) in [("from", args.from), ("to", args.to)] {
@@ -51,6 +52,9 @@ pub(super) fn tempo(args: &PostArgs, origin: &Origin) -> Result<Option<Tempo>, F
     match tempo {
         None if by_time && origin.is_flag("max-gap") => {
             usage("--max-gap does nothing without --speed or --fit".to_owned())
+        }
+        None if args.rate == Rate::Max && origin.is_flag("arrivals") => {
+            usage("--arrivals does nothing with --rate max, which makes no pauses".to_owned())
         }
         None => Ok(None),
         Some((tempo, word)) => match ["rate", "arrivals"]
