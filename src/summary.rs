@@ -236,10 +236,14 @@ impl fmt::Display for Summary {
             )?;
         }
         if self.posts.incomplete > 0 {
+            let keys = if self.posts.incomplete == 1 {
+                "key"
+            } else {
+                "keys"
+            };
             writeln!(
                 f,
-                "{:10}{} keys without all three rows, not posted",
-                "incomplete",
+                "incomplete {} {keys} without all three rows, not posted",
                 grouped(self.posts.incomplete)
             )?;
         }
@@ -425,6 +429,18 @@ mod tests {
     fn the_text_fits_eighty_columns() {
         for line in summary().to_string().lines() {
             assert!(line.chars().count() <= 80, "{line}");
+        }
+    }
+
+    #[test]
+    fn incomplete_keys_are_counted_in_words() {
+        for (incomplete, words) in [
+            (1, "incomplete 1 key without"),
+            (3, "incomplete 3 keys without"),
+        ] {
+            let mut summary = summary();
+            summary.posts.incomplete = incomplete;
+            assert!(summary.to_string().contains(words), "{summary}");
         }
     }
 

@@ -580,7 +580,7 @@ fn tables_that_are_empty_misnamed_or_slow_are_named() {
     let odd = [
         "the first 2 posts are whole",
         "2 keys have no row in one of the tables and would not be posted: 3, 4",
-        "geolocation_data repeats keys; 1 rows beyond the first",
+        "geolocation_data repeats keys; 1 row beyond the first",
         "4, 3 and 3 rows",
     ];
     checked.assert("posts", "warning", &odd, &["a run posts the others"]);

@@ -381,7 +381,20 @@ fn tables_that_make_no_posts_are_named() {
     database.execute("ALTER TABLE user_data MODIFY ind INT");
     fails(66, &["holds no rows", "pinemu seed"]);
     database.execute("INSERT INTO pinterest_data VALUES (1)");
-    fails(66, &["none of the keys", "all three tables"]);
+    fails(66, &["none of the keys in ", "all three tables"]);
+    let shard = format!("{line} --shard 2/2");
+    let range = format!("{line} --from 1");
+    assert_all_fail(
+        &sandbox,
+        &[
+            (&shard, 66, &["none of the keys of shard 2/2 in "]),
+            (
+                &range,
+                66,
+                &["none of the keys between --from and --to in "],
+            ),
+        ],
+    );
 }
 
 #[test]

@@ -285,7 +285,7 @@ fn rows_that_are_no_posts_are_counted_as_in_every_order() {
         assert_says(&ended, &[
             "3 keys have no row in one of the tables and were not posted: -1, 8, 9",
             "geolocation_data repeats keys; 5 rows beyond the first of their key were not posted: 3, 3, 3, 5, 4",
-            "1 rows of geolocation_data have no key",
+            "1 row of geolocation_data has no key",
             "No time can be read in geolocation_data for 1 key",
         ]);
         // In a range, the first of its key that lies there.

@@ -439,7 +439,7 @@ fn a_run_that_settled_nothing_goes_on_with_the_seed_that_it_drew() {
     let target = Target::start(|asked| asked.or_there(|_| Reply::Hang));
     let url = target.url();
     for (order, is_told) in [("random", true), ("index", false)] {
-        let more = ["--order", order, "-n", "1", "--grace", "0s"];
+        let more = ["--order", order, "-n", "1", "-d", "1h", "--grace", "0s"];
         let known = target.sent_to("t.pin").len();
         let run = sandbox.start(line(&url, &more));
         until("first post", || {
@@ -448,7 +448,7 @@ fn a_run_that_settled_nothing_goes_on_with_the_seed_that_it_drew() {
         run.signal("TERM");
         let ended = run.wait();
         let mut said = ended.stderr.lines();
-        assert!(ended.stderr.contains(", 1 post: "), "{ended:?}");
+        assert!(ended.stderr.contains(", 1 post, at most 1h: "), "{ended:?}");
         let told = said.find(|line| line.starts_with("To go on ")).unwrap();
         assert_eq!(ended.summary()["posts"]["returned"], 1, "{ended:?}");
         let seed = format!(" --random-seed {}", ended.summary()["random_seed"]);

@@ -43,7 +43,6 @@ use crate::{
     },
     summary::grouped,
     telemetry::say,
-    units::Count,
     wall_time::TimeRange,
 };
 
@@ -491,8 +490,7 @@ impl Plan {
             (Schedule::Rated(_), rate, Some(_)) => format!(" at {rate}"),
         };
         let end = match (args.count, args.duration, args.order) {
-            (Some(Count(1)), _, _) => ", 1 post".to_owned(),
-            (Some(count), _, _) => format!(", {} posts", grouped(count.0)),
+            (Some(count), _, _) => format!(", {}", counted(count.0, "post")),
             (None, Some(duration), _) if self.tempo.is_some() => {
                 format!(", at most {}", humantime::format_duration(duration))
             }
@@ -501,14 +499,18 @@ impl Plan {
             (None, None, _) if self.tempo.is_some() => String::new(),
             (None, None, _) => ", until the last, or stopped".to_owned(),
         };
+        let most = match (args.count, args.duration) {
+            (Some(_), Some(most)) => format!(", at most {}", humantime::format_duration(most)),
+            _ => String::new(),
+        };
         let shard = args
             .shard
             .map(|shard| format!("shard {} of {}", shard.number(), shard.of()));
         let what = match (shard, self.count()) {
-            (None, _) => format!("{order}{pace}{end}"),
+            (None, _) => format!("{order}{pace}{end}{most}"),
             (Some(shard), Some(part)) => {
                 let of = end.trim_start_matches(", ");
-                format!("{order}, {shard}: {} of {of}{pace}", grouped(part))
+                format!("{order}, {shard}: {} of {of}{pace}{most}", grouped(part))
             }
             (Some(shard), None) => {
                 let pace = pace.trim_start_matches([',', ' ']);
@@ -657,9 +659,11 @@ impl Plan {
         ];
         let mut sentences = Vec::new();
         if oddities.incomplete.count > 0 {
+            let count = oddities.incomplete.count;
+            let have = if count == 1 { "has" } else { "have" };
             sentences.push(format!(
-                "{} have no row in one of the tables and {fate}: {}",
-                keys(oddities.incomplete.count),
+                "{} {have} no row in one of the tables and {fate}: {}",
+                counted(count, "key"),
                 examples(&oddities.incomplete)
             ));
         }
@@ -672,7 +676,7 @@ impl Plan {
             sentences.push(format!(
                 "No time can be read in {} for {} (NULL, zero or another text), {fate}: {}",
                 self.args.geo_table,
-                keys(oddities.untimed.count),
+                counted(oddities.untimed.count, "key"),
                 examples(&oddities.untimed)
             ));
         }
@@ -680,16 +684,17 @@ impl Plan {
             let repeated = &oddities.repeated[kind];
             if repeated.count > 0 {
                 sentences.push(format!(
-                    "{table} repeats keys; {} rows beyond the first of their key {fate}: {}",
-                    grouped(repeated.count),
+                    "{table} repeats keys; {} beyond the first of their key {fate}: {}",
+                    counted(repeated.count, "row"),
                     examples(repeated)
                 ));
             }
             let keyless = oddities.keyless[kind];
             if keyless > 0 {
+                let have = if keyless == 1 { "has" } else { "have" };
                 sentences.push(format!(
-                    "{} rows of {table} have no key (NULL) and {fate}.",
-                    grouped(keyless)
+                    "{} of {table} {have} no key (NULL) and {fate}",
+                    counted(keyless, "row")
                 ));
             }
         }
@@ -699,7 +704,14 @@ impl Plan {
     pub(super) fn no_rows(&self, oddities: &Oddities) -> Failure {
         let name = self.database.name();
         let what = if oddities.incomplete.count > 0 {
-            format!("none of the keys in {name} has a row in all three tables")
+            let part = match self.args.shard {
+                Some(shard) => format!(" of shard {shard}"),
+                None if self.args.from.is_some() || self.args.to.is_some() => {
+                    " between --from and --to".to_owned()
+                }
+                None => String::new(),
+            };
+            format!("none of the keys{part} in {name} has a row in all three tables")
         } else if let Some(shard) = self.args.shard {
             format!("{name} holds no rows to post in shard {shard}; others may have some")
         } else if self.args.from.is_some() || self.args.to.is_some() {
@@ -711,12 +723,9 @@ impl Plan {
     }
 }
 
-fn keys(count: u64) -> String {
-    if count == 1 {
-        "1 key".to_owned()
-    } else {
-        format!("{} keys", grouped(count))
-    }
+fn counted(count: u64, noun: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{} {noun}{plural}", grouped(count))
 }
 
 fn examples(tally: &Tally) -> String {
