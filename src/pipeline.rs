@@ -360,9 +360,9 @@ impl Run<'_> {
             && self.books.undelivered() >= most
             && !failed.is_empty()
         {
-            let set_aside = grouped(self.books.undelivered());
+            // What is on the wire may add to them.
             let text = format!(
-                "set aside {set_aside} posts, and --max-undelivered ends a run at {}; see the reasons in undelivered.jsonl",
+                "set aside {} posts or more, at which --max-undelivered ends a run; undelivered.jsonl has the reasons",
                 grouped(most)
             );
             self.fail(Some(Failure::new(Exit::SetAside, text)));

@@ -810,10 +810,10 @@ fn of_speed_and_fit_the_one_that_is_nearer_to_the_user_counts() {
     let file = "order = \"time\"\nspeed = 60\nfrom = 2019-01-01\nto = 2019-01-01T23:00:00\n";
     fs::write(sandbox.path().join("c.toml"), file).unwrap();
     for (flags, announced) in [
-        (&["-n", "1"][..], "replaying 3m in 3s, 60x, 1 posts"),
+        (&["-n", "1"][..], "replaying 3m in 3s, 60x, 1 post"),
         (
             &["-n", "1", "--fit", "6s"],
-            "replaying 3m in 6s, 30x, 1 posts",
+            "replaying 3m in 6s, 30x, 1 post",
         ),
     ] {
         let ended = sandbox.run(line(&url, &[&["--config", "c.toml"][..], flags].concat()));

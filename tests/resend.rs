@@ -696,9 +696,9 @@ fn as_many_as_may_be_set_aside_end_the_run() {
         );
         let rejected = summary["posts"]["rejected"].as_u64().unwrap();
         assert!((3..100).contains(&rejected), "{summary}");
-        let told = format!("set aside {rejected} posts");
+        let told = "set aside 3 posts or more";
         assert!(
-            summary["error"].as_str().unwrap().contains(&told),
+            summary["error"].as_str().unwrap().contains(told),
             "{summary}"
         );
         assert_eq!(waiting(&sandbox).len() as u64, rejected);

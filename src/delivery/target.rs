@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{Delivery, Options};
 use crate::{
+    failure::Exit,
     http::{Http, NoAnswer},
     limiter::InFlight,
     post::{Cursor, Key, Kind, PerKind, Post},
@@ -69,6 +70,8 @@ pub(crate) enum What {
     Empty,
     Page,
     NoAnswer,
+    /// As `NoAnswer`, for a reason that lasts: a certificate.
+    Distrust,
 }
 
 /// What it does with one request.
@@ -301,6 +304,12 @@ impl State {
             What::TooLarge => (413, String::new()),
             What::Empty => (200, String::new()),
             What::Page => (200, "<html></html>".to_owned()),
+            What::Distrust => {
+                return Err(NoAnswer {
+                    lasting: Some(Exit::Unreachable),
+                    ..NoAnswer::default()
+                });
+            }
             What::NoAnswer => {
                 return Err(NoAnswer {
                     text: "no answer in time".to_owned(),

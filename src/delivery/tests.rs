@@ -296,6 +296,29 @@ async fn an_answer_of_another_kind_ends_the_doubt() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_target_that_is_not_trusted_ends_the_run_at_once_only_where_nothing_was_settled() {
+    let distrusted = Move {
+        takes: Duration::from_secs(5),
+        ..Move::new(What::Distrust)
+    };
+    let target = Target::new(Api::Kafka, vec![], distrusted.clone());
+    let delivery = target.delivery(InFlight::Fixed(4), FIVE_MINUTES);
+    let failure = delivery.deliver(pins(0..1)).await.failure.unwrap();
+    assert_eq!(failure.exit, Exit::Unreachable);
+    assert_eq!(target.state().got.len(), 1);
+
+    // Longer than a refusal is doubted.
+    let moves = [vec![Move::all(Yes)], vec![distrusted; 12]].concat();
+    let target = Target::new(Api::Kafka, moves, Move::all(Yes));
+    let delivery = target.delivery(InFlight::Fixed(4), Duration::from_hours(1));
+    for keys in [0..1, 1..2] {
+        let outcome = delivery.deliver(pins(keys)).await;
+        assert!(outcome.failure.is_none() && outcome.failed.is_empty());
+    }
+    assert_eq!(target.state().got.len(), 14);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_target_that_acknowledges_nothing_is_down_and_nothing_is_set_aside() {
     for after in [
         Move::new(What::NoAnswer),

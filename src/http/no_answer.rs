@@ -15,7 +15,7 @@ pub(crate) struct NoAnswer {
     pub(crate) connecting: bool,
     /// Whether it was a proxy that did not let us through.
     pub(crate) by_proxy: bool,
-    /// How a run ends to which the target has never answered: another try would find the same.
+    /// With what a run ends whose target has settled nothing yet: another try would find the same.
     pub(crate) lasting: Option<Exit>,
 }
 
@@ -92,7 +92,7 @@ impl NoAnswer {
         })
     }
 
-    fn of_proxy(cause: &str, in_time: bool, hop: &Hop) -> Self {
+    fn of_proxy(cause: &str, late: bool, hop: &Hop) -> Self {
         const NAMED: &str = "the variables HTTPS_PROXY, HTTP_PROXY or ALL_PROXY name it, NO_PROXY holds the hosts that need none";
         let (text, cure, lasting) = if cause.contains("proxy authorization required") {
             let text = format!("the proxy {hop} refuses to connect");
@@ -105,7 +105,7 @@ impl NoAnswer {
                 None,
             )
         } else {
-            let late = if in_time { " in time" } else { "" };
+            let late = if late { " in time" } else { "" };
             let text = format!("cannot connect{late} through the proxy {hop}: {cause}");
             (text, format!("is the proxy running? {NAMED}"), None)
         };
