@@ -461,7 +461,7 @@ pub(crate) fn secret(
         return Ok(given.map(SecretString::from));
     };
     let text = fs::read_to_string(path).or_exit(Exit::Configuration, || {
-        format!("cannot read the secret in {}", path.display())
+        format!("cannot read the password or API key in {}", path.display())
     })?;
     let text = text.strip_suffix('\n').unwrap_or(&text);
     let text = text.strip_suffix('\r').unwrap_or(text);

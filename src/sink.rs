@@ -90,6 +90,16 @@ pub(crate) struct Reason {
     pub(crate) text: Arc<str>,
 }
 
+impl Reason {
+    /// With what to do about it.
+    fn with_cure(self, cure: &str) -> Self {
+        Self {
+            text: format!("{}; {cure}", self.text).into(),
+            ..self
+        }
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.status {

@@ -18,6 +18,9 @@ use crate::{
 const CONTENT_TYPE: &str = "application/vnd.kafka.json.v2+json";
 pub(crate) const ACCEPT: &str = "application/vnd.kafka.v2+json";
 
+const NO_RIGHT: &str = "give credentials that may write to it (--header, or in --invoke-url), or the proxy's own user the right";
+const NO_TOPIC: &str = "make the topic, or check the prefix";
+
 /// What Kafka records get as key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RecordKey {
@@ -173,9 +176,9 @@ fn verdict(offset: &Receipt<'_>, status: u16) -> Verdict {
     };
     let reason = reason(format!("error {code}: {said}"));
     match code {
-        40101 | 40301 | 29 | 31 => Verdict::Stop(Exit::Refused, reason),
+        40101 | 40301 | 29 | 31 => Verdict::Stop(Exit::Refused, reason.with_cure(NO_RIGHT)),
         // Strimzi: the topic is not in the brokers' metadata. 17: not a legal name.
-        404 | 17 => Verdict::Stop(Exit::Configuration, reason),
+        404 | 17 => Verdict::Stop(Exit::Configuration, reason.with_cure(NO_TOPIC)),
         // Karapace codes its own timeouts as permanent although nothing is known of the record.
         1 if said.to_ascii_lowercase().starts_with("timed out")
             || said == "Publish message cancelled" =>
@@ -240,10 +243,9 @@ fn whole_request(code: i64, message: &str, answer: &Answer) -> Verdict {
         text: format!("error {code}: {message}").into(),
     };
     match code {
-        401 | 403 | 40101 | 40301 => Verdict::Stop(Exit::Refused, reason),
-        404 | 405 | 406 | 415 | 40401..=40403 | 501 | 50101 => {
-            Verdict::Stop(Exit::Configuration, reason)
-        }
+        401 | 403 | 40101 | 40301 => Verdict::Stop(Exit::Refused, reason.with_cure(NO_RIGHT)),
+        40401..=40403 => Verdict::Stop(Exit::Configuration, reason.with_cure(NO_TOPIC)),
+        404 | 405 | 406 | 415 | 501 | 50101 => Verdict::Stop(Exit::Configuration, reason),
         429 | 42901 => Verdict::Throttled(reason),
         40404 | 40406 | 408 | 40801 | 500 | 503 | 50003 | 50301 | 50302 => Verdict::Retry(reason),
         50002 | 400 | 40002 | 409 | 413 | 422 | 42201..=42208 => Verdict::Halve(reason),

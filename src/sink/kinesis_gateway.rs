@@ -20,6 +20,8 @@ use crate::{
 };
 
 pub(crate) const CONTENT_TYPE: &str = "application/json";
+const NO_STREAM: &str =
+    "make the stream (pinemu check stream --create), or check the prefix and the gateway's region";
 /// Kinesis takes no more in one `PutRecords`.
 pub(crate) const MOST_RECORDS: usize = 500;
 /// The limit of a `PutRecords` request until 2025-10-29; emulators and older regions still have it.
@@ -346,9 +348,10 @@ fn by_error(
         | "KMSThrottlingException"
         | "LimitExceededException"
         | "RequestLimitExceeded" => Verdict::Throttled(reason),
-        "ResourceNotFoundException" | "UnknownOperationException" => {
-            Verdict::Stop(Exit::Configuration, reason)
+        "ResourceNotFoundException" => {
+            Verdict::Stop(Exit::Configuration, reason.with_cure(NO_STREAM))
         }
+        "UnknownOperationException" => Verdict::Stop(Exit::Configuration, reason),
         "AccessDeniedException"
         | "UnrecognizedClientException"
         | "InvalidSignatureException"
