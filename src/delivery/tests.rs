@@ -13,7 +13,7 @@ use super::{
     target::{
         Api, Move, Target, What,
         Word::{self, Forbidden, Later, Never, Slower, Yes},
-        apis, in_flights, moves, post, words,
+        apis, in_flights, moves, paused, post, words,
     },
 };
 use crate::{
@@ -65,14 +65,6 @@ fn plans() -> impl Strategy<Value = Plan> {
                 drain: drain.map(Duration::from_millis),
             },
         )
-}
-
-fn paused() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .unwrap()
 }
 
 /// Delivers all batches at once. The posts of batch `i` have the keys from 1000 * i on.

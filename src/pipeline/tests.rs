@@ -18,7 +18,7 @@ use crate::{
     delivery::target::{
         Api, Move, Name, Target, What,
         Word::{Forbidden, Later, Never, Yes},
-        apis, in_flights, moves, post, words,
+        apis, in_flights, moves, paused, post, words,
     },
     limiter::InFlight,
     pace::{Arrivals, Rate, Rated},
@@ -281,14 +281,6 @@ async fn run_plan(plan: &Plan, target: &Target, dir: &Path) -> (Ended, Result<()
     );
     let ended = timeout(STALLED, running).await.expect("it stalls");
     (ended, ledger.close().await)
-}
-
-fn paused() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .unwrap()
 }
 
 /// What must be true of every run.
