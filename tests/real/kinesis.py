@@ -41,12 +41,17 @@ class Gateway:
             iterator = self.client.get_shard_iterator(
                 StreamName=stream, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
             )["ShardIterator"]
+            seen = set()
             while True:
                 answer = self.client.get_records(ShardIterator=iterator, Limit=10000)
+                # LocalStack's Kinesis gives a record that came in the second in which its stream was made again and again
+                # (localstack/localstack#13138). One that was sent twice has two sequence numbers, and is read twice.
+                records = [one for one in answer["Records"] if one["SequenceNumber"] not in seen]
                 # The stream rests: nothing behind the records means that there is nothing more.
-                if not answer["Records"]:
+                if not records:
                     break
-                for record in answer["Records"]:
+                for record in records:
+                    seen.add(record["SequenceNumber"])
                     yield shard["ShardId"], record
                 iterator = answer["NextShardIterator"]
 

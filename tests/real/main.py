@@ -1,10 +1,18 @@
 """Runs suites, with one line for each case: python main.py SUITE..."""
 
+import signal
 import sys
 import time
 import unittest
 
 import support
+
+# No case takes a third of it. One that does not end fails, with the place where it stood.
+LIMIT = 300
+
+
+def give_up(_number, _frame):
+    raise TimeoutError(f"no end after {LIMIT} s")
 
 
 class Lines(unittest.TestResult):
@@ -14,11 +22,19 @@ class Lines(unittest.TestResult):
         super().__init__()
         self.passed = 0
         # What fails before a case starts is told as one too.
+        self.begin()
+
+    def begin(self):
         self.begun = time.monotonic()
+        signal.alarm(LIMIT)
 
     def startTest(self, test):
         super().startTest(test)
-        self.begun = time.monotonic()
+        self.begin()
+
+    def stopTest(self, test):
+        super().stopTest(test)
+        self.begin()
 
     def line(self, word, test, details=""):
         name = test.id().replace("_suite", "", 1)
@@ -36,6 +52,9 @@ class Lines(unittest.TestResult):
 
     def addError(self, test, error):
         super().addError(test, error)
+        # unittest takes a signal's SystemExit for an error of the case that it met.
+        if not issubclass(error[0], Exception):
+            self.stop()
         self.line("FAILED", test, self.errors[-1][1])
 
     def addSkip(self, test, reason):
@@ -50,12 +69,16 @@ class Lines(unittest.TestResult):
 
 def main(names):
     support.fail_soft()
+    signal.signal(signal.SIGALRM, give_up)
     result = Lines()
     try:
         for name in names:
             unittest.defaultTestLoader.loadTestsFromName(f"{name}_suite").run(result)
             support.end_all()
+            if result.shouldStop:
+                break
     finally:
+        signal.alarm(0)
         support.end_all()
     failed = len(result.failures) + len(result.errors)
     print(f"{result.passed} passed, {failed} failed, {len(result.skipped)} skipped")
