@@ -18,20 +18,25 @@ use self::{
     dialect::{Flaw, karapace_too_large},
     refusal::MAX_RECORD,
 };
-use super::{answer::Answer, json::Object, partitioner};
+use super::{
+    answer::Answer,
+    json::{Object, split_value},
+    partitioner,
+};
 
 /// What Kafka adds to key and value when it estimates the size of a record in a batch of its own.
 const RECORD_OVERHEAD: usize = 61 + 21 + 1;
 /// Karapace's `http_request_max_size`.
 const KARAPACE_BODY: usize = 1_048_576;
 
-#[derive(Debug, Deserialize)]
+/// A record as its sender writes it: `key` and `value` are JSON.
+#[derive(Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Record<'a> {
     #[serde(borrow, default, deserialize_with = "present")]
-    key: Option<&'a RawValue>,
+    key: Option<&'a str>,
     #[serde(borrow, default, deserialize_with = "present")]
-    value: Option<&'a RawValue>,
+    value: Option<&'a str>,
     partition: Option<i32>,
     // Strimzi's bridge takes these two.
     timestamp: Option<IgnoredAny>,
@@ -39,8 +44,8 @@ pub(super) struct Record<'a> {
 }
 
 /// A null that is there is not the same as nothing.
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
-    <&RawValue>::deserialize(deserializer).map(Some)
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de str>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(|json| Some(json.get()))
 }
 
 #[derive(Deserialize)]
@@ -82,19 +87,60 @@ pub(super) fn parse<'a>(
     if matches!(body.trim_ascii(), b"" | b"null") {
         return Err(dialect.malformed(&Flaw::Nothing));
     }
-    let Object(request) = serde_json::from_slice::<Object<Produce<'_>>>(body)
-        .map_err(|error| unreadable(dialect, &error))?;
-    let records = request.records.unwrap_or_default();
+    let records = match plain(body) {
+        Some(records) => records,
+        None => read(body).map_err(|error| unreadable(dialect, &error))?,
+    };
     if records.is_empty() {
         return Err(dialect.malformed(&Flaw::NoRecords));
     }
-    let records = records.into_iter().map(|Object(record)| {
-        record
-            .check(dialect)
-            .map_err(|flaw| dialect.malformed(&flaw))?;
-        Ok(record)
-    });
-    records.collect()
+    match records
+        .iter()
+        .find_map(|record| record.check(dialect).err())
+    {
+        Some(flaw) => Err(dialect.malformed(&flaw)),
+        None => Ok(records),
+    }
+}
+
+/// The records of a request in the form that most senders give it, without a blank and with nothing but values and keys;
+/// none if it is not quite that.
+fn plain(body: &[u8]) -> Option<Vec<Record<'_>>> {
+    // One look at all of it is cheaper than one at every string; a sum has no early end and so takes many bytes at a time.
+    if body
+        .iter()
+        .fold(0, |any, &byte| any | u8::from(byte < 0x20))
+        != 0
+    {
+        return None;
+    }
+    let body = simdutf8::basic::from_utf8(body).ok()?;
+    let mut rest = body.strip_prefix(r#"{"records":["#)?;
+    let mut records = Vec::new();
+    loop {
+        let mut record = Record::default();
+        rest = rest.strip_prefix('{')?;
+        if let Some(json) = rest.strip_prefix(r#""key":"#) {
+            let (key, behind) = split_value(json)?;
+            record.key = Some(key);
+            rest = behind.strip_prefix(',')?;
+        }
+        let (value, behind) = split_value(rest.strip_prefix(r#""value":"#)?)?;
+        record.value = Some(value);
+        records.push(record);
+        rest = behind.strip_prefix('}')?;
+        match rest.strip_prefix(',') {
+            Some(more) => rest = more,
+            None => return (rest == "]}").then_some(records),
+        }
+    }
+}
+
+/// The records of any request.
+fn read(body: &[u8]) -> Result<Vec<Record<'_>>, serde_json::Error> {
+    let Object(request) = serde_json::from_slice::<Object<Produce<'_>>>(body)?;
+    let records = request.records.unwrap_or_default().into_iter();
+    Ok(records.map(|Object(record)| record).collect())
 }
 
 fn unreadable(dialect: Dialect, cause: &serde_json::Error) -> Answer {
@@ -120,7 +166,7 @@ impl Record<'_> {
                 _ => Ok(()),
             };
         }
-        let first = |json: &RawValue| json.get().as_bytes()[0];
+        let first = |json: &str| json.as_bytes()[0];
         if self
             .key
             .is_some_and(|key| !matches!(first(key), b'"' | b'{' | b'['))
@@ -142,13 +188,13 @@ impl Record<'_> {
 
     /// What lands.
     pub(super) fn value(&self) -> &str {
-        self.value.map_or("null", RawValue::get)
+        self.value.unwrap_or("null")
     }
 
     /// The partition this record goes to, and why it does not get there if it does not. One without partition and key goes
     /// where `turn` points.
     pub(super) fn place(&self, partitions: u32, turn: u32) -> (i32, Option<Refusal>) {
-        let key = self.key.filter(|key| key.get() != "null");
+        let key = self.key.filter(|key| *key != "null");
         let chosen = match (self.partition, key) {
             (Some(asked), _) => {
                 if !u32::try_from(asked).is_ok_and(|asked| asked < partitions) {
@@ -156,7 +202,7 @@ impl Record<'_> {
                 }
                 asked
             }
-            (None, Some(key)) => partitioner::of_key(key.get(), partitions).cast_signed(),
+            (None, Some(key)) => partitioner::of_key(key, partitions).cast_signed(),
             (None, None) => (turn % partitions).cast_signed(),
         };
         let size = self.size(key);
@@ -166,9 +212,9 @@ impl Record<'_> {
         )
     }
 
-    fn size(&self, key: Option<&RawValue>) -> usize {
-        let part = |json: Option<&RawValue>| {
-            let length = json.map_or(0, |json| json.get().len());
+    fn size(&self, key: Option<&str>) -> usize {
+        let part = |json: Option<&str>| {
+            let length = json.map_or(0, str::len);
             // The length is written before the part, as a number of seven bits a byte, its sign in the lowest.
             length
                 + if length == 0 {
@@ -177,7 +223,7 @@ impl Record<'_> {
                     (length.ilog2() as usize + 2).div_ceil(7)
                 }
         };
-        let value = self.value.filter(|value| value.get() != "null");
+        let value = self.value.filter(|value| *value != "null");
         RECORD_OVERHEAD + part(key) + part(value)
     }
 }
@@ -258,6 +304,33 @@ mod tests {
             let dialects = [Confluent, Strimzi, Karapace, Redpanda];
             let got = dialects.map(|dialect| refusal(dialect, &body).0);
             assert_eq!(got, statuses, "{record:.60}");
+        }
+    }
+
+    #[test]
+    fn plain_requests_are_read_as_all_others() {
+        let one = [
+            r#"{"value":{"index":7,"title":"a \"b\" é 😀","none":null,"list":[1,-2.5e3]}}"#,
+            r#"{"key":"7","value":{}}"#,
+            r#"{"key":null,"value":null}"#,
+        ];
+        for records in [&one[..1], &one[1..], &one] {
+            let body = format!(r#"{{"records":[{}]}}"#, records.join(","));
+            let plain = plain(body.as_bytes()).unwrap();
+            assert_eq!(plain, read(body.as_bytes()).unwrap());
+            assert_eq!(plain.len(), records.len());
+        }
+        for other in [
+            r#"{"records":[]}"#,
+            r#"{"records":[{"value":1}]} "#,
+            r#"{"records":[{"value":1},]}"#,
+            r#"{"records":[{"value":1}"#,
+            r#"{"records":[{"value":"a}]}"#,
+            r#"{"records":[{"value":1,"partition":0}]}"#,
+            r#"{"records":[{ "value":1}]}"#,
+            "{\"records\":[{\"value\":\"a\u{1}\"}]}",
+        ] {
+            assert_eq!(super::plain(other.as_bytes()), None, "{other}");
         }
     }
 
