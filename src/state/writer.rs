@@ -1,6 +1,6 @@
 //! Writes checkpoints on a thread of its own: the newest wins, so a slow disk delays nobody.
 //!
-//! A crash of the process costs what was settled during one write. A loss of power costs a second more, since only then
+//! A crash of the process costs what was settled during one write and the two milliseconds after it. A loss of power costs a second more, since only then
 //! is the disk waited for. No checkpoint gets a name before the undelivered records that it passes are on the disk.
 
 use std::{
@@ -22,6 +22,8 @@ use super::{
 };
 use crate::failure::{Exit, Failure, OrExit};
 
+/// Between two writes: each costs a file, and many a file system sends one that takes another's name to the disk at once.
+const REST: Duration = Duration::from_millis(2);
 /// How often the disk is waited for.
 const SYNC_EVERY: Duration = Duration::from_secs(1);
 /// What a checkpoint is called while it is written.
@@ -131,6 +133,7 @@ impl Shared {
 fn work(shared: &Shared, mut disk: Disk) {
     loop {
         let (checkpoint, closed) = shared.next(disk.sync_due());
+        let wrote = checkpoint.is_some();
         let written = checkpoint.map_or(Ok(()), |checkpoint| disk.write(&checkpoint));
         let result = if closed {
             disk.finish()
@@ -142,6 +145,9 @@ fn work(shared: &Shared, mut disk: Disk) {
         }
         if closed {
             return;
+        }
+        if wrote {
+            thread::sleep(REST);
         }
     }
 }
