@@ -31,6 +31,9 @@ pub(crate) struct Column {
     /// None where each value has a type of its own (SQLite).
     pub(crate) shape: Option<Shape>,
     prefix: Vec<u8>,
+    /// The prefix and what fills it up to a length that is known beforehand, if it is no longer than that: so many bytes are
+    /// copied without a call.
+    padded: Option<[u8; 2 * BLOCK]>,
 }
 
 impl Column {
@@ -38,10 +41,24 @@ impl Column {
         let mut prefix = vec![if first { b'{' } else { b',' }, b'"'];
         put_escaped(&mut prefix, name.as_bytes());
         prefix.extend_from_slice(b"\":");
+        let mut padded = prefix.clone();
+        padded.resize(prefix.len().max(2 * BLOCK), 0);
         Self {
             name: name.to_owned(),
             shape,
             prefix,
+            padded: padded.try_into().ok(),
+        }
+    }
+
+    fn put_prefix(&self, out: &mut Vec<u8>) {
+        match &self.padded {
+            Some(padded) => {
+                let end = out.len() + self.prefix.len();
+                out.extend_from_slice(padded);
+                out.truncate(end);
+            }
+            None => out.extend_from_slice(&self.prefix),
         }
     }
 }
@@ -111,7 +128,7 @@ impl Rows {
         raw: Option<(Shape, &[u8])>,
     ) -> Result<(), BadValue> {
         let out = &mut self.text;
-        out.extend_from_slice(&column.prefix);
+        column.put_prefix(out);
         let Some((shape, raw)) = raw else {
             out.extend_from_slice(b"null");
             return Ok(());
@@ -119,12 +136,16 @@ impl Rows {
         match shape {
             Shape::Number => put_number(out, raw)?,
             Shape::Text => {
-                // The first question is answered many bytes at a time, and most texts need no second one.
-                if !raw.is_ascii() && std::str::from_utf8(raw).is_err() {
+                let traits = traits(raw);
+                if traits & NOT_ASCII != 0 && simdutf8::basic::from_utf8(raw).is_err() {
                     return Err(BadValue::NotUtf8);
                 }
                 out.push(b'"');
-                put_escaped(out, raw);
+                if traits & SPECIAL == 0 {
+                    out.extend_from_slice(raw);
+                } else {
+                    put_escaped(out, raw);
+                }
                 out.push(b'"');
             }
             Shape::Bytes => {
@@ -253,7 +274,7 @@ const ESCAPES: [u8; 256] = {
 
 /// The inside of a JSON string, escaped only where JSON requires it.
 fn put_escaped(out: &mut Vec<u8>, mut text: &[u8]) {
-    while let Some(at) = first_special(text) {
+    while let Some(at) = text.iter().position(|byte| ESCAPES[*byte as usize] != 0) {
         out.extend_from_slice(&text[..at]);
         match ESCAPES[text[at] as usize] {
             b'u' => out.extend_from_slice(format!("\\u{:04x}", text[at]).as_bytes()),
@@ -264,21 +285,50 @@ fn put_escaped(out: &mut Vec<u8>, mut text: &[u8]) {
     out.extend_from_slice(text);
 }
 
-/// Where the first byte stands that has an escape.
-fn first_special(text: &[u8]) -> Option<usize> {
-    // Numbers, since truths are combined with branches, and without one the loop over a block is a few steps of the
-    // processor.
-    let special =
-        |byte: u8| u8::from(byte < 0x20) | u8::from(byte == b'"') | u8::from(byte == b'\\');
-    let plain = |block: &&[u8; BLOCK]| block.iter().fold(0, |any, byte| any | special(*byte)) == 0;
-    let (blocks, _) = text.as_chunks::<BLOCK>();
-    let start = blocks.iter().take_while(plain).count() * BLOCK;
-    let rest = text[start..].iter().position(|byte| special(*byte) != 0)?;
-    Some(start + rest)
+/// A byte that stands behind a backslash in a JSON string.
+const SPECIAL: u8 = 1;
+/// A byte of a character that is not ASCII.
+const NOT_ASCII: u8 = 0x80;
+
+/// What there is in a text: [`SPECIAL`] or [`NOT_ASCII`] bytes. One look at the text answers both questions, which for most
+/// texts is no.
+fn traits(text: &[u8]) -> u8 {
+    let (blocks, rest) = text.as_chunks();
+    let seen = blocks.iter().fold([0; BLOCK], look);
+    // A block that ends with the text, though some of it has been seen, is looked at faster than the few bytes that are left.
+    let seen = if let Some(last) = text.last_chunk() {
+        look(seen, last)
+    } else {
+        let mut padded = [b' '; BLOCK];
+        padded[..rest.len()].copy_from_slice(rest);
+        look(seen, &padded)
+    };
+    let seen = u128::from_ne_bytes(seen);
+    let any = |it: u8| {
+        if seen & u128::from_ne_bytes([it; BLOCK]) == 0 {
+            0
+        } else {
+            it
+        }
+    };
+    any(SPECIAL) | any(NOT_ASCII)
+}
+
+/// Adds the traits of a block, place by place: a few steps of the processor, since there is no branch.
+#[inline]
+fn look(mut seen: [u8; BLOCK], block: &[u8; BLOCK]) -> [u8; BLOCK] {
+    for (seen, &byte) in seen.iter_mut().zip(block) {
+        // Numbers, since truths are combined with branches.
+        let special = u8::from(byte < 0x20) | u8::from(byte == b'"') | u8::from(byte == b'\\');
+        *seen |= special | (byte & NOT_ASCII);
+    }
+    seen
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn value(shape: Shape, raw: &[u8]) -> Result<String, BadValue> {
@@ -336,6 +386,33 @@ mod tests {
         );
         assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);
         assert_eq!(value(Shape::Text, b"\xff"), Err(BadValue::NotUtf8));
+    }
+
+    proptest! {
+        /// Of any length, with what is special at any place of a block.
+        #[test]
+        fn any_text_reads_back(text in r#"([a-z]|[a-z "\\\u{0}-\u{20}é😀]){0,70}"#) {
+            let json = value(Shape::Text, text.as_bytes()).unwrap();
+            prop_assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);
+        }
+
+        #[test]
+        fn no_text_that_is_not_utf8_passes(text in "[a-zé]{0,40}", rest in "[a-z]{0,40}") {
+            let bytes = [text.as_bytes(), &[0xff], rest.as_bytes()].concat();
+            prop_assert_eq!(value(Shape::Text, &bytes), Err(BadValue::NotUtf8));
+        }
+    }
+
+    #[test]
+    fn a_column_may_have_a_name_of_any_length() {
+        for length in [1, 27, 28, 29, 100] {
+            let name = "n".repeat(length);
+            let mut rows = Rows::default();
+            rows.put(&Column::new(&name, None, true), None).unwrap();
+            rows.end(Key(0));
+            let (_, record) = rows.into_records().next().unwrap();
+            assert_eq!(record, format!("{{\"{name}\":null}}"));
+        }
     }
 
     #[test]
