@@ -28,7 +28,11 @@ use std::{
 
 use futures_util::{StreamExt, stream::BoxStream};
 use secrecy::{ExposeSecret, SecretString};
-use sqlx::{AssertSqlSafe, Connection as _, mysql::MySqlRow, sqlite::SqliteRow};
+use sqlx::{
+    AssertSqlSafe, Connection as _, Either,
+    mysql::{MySqlQueryResult, MySqlRow},
+    sqlite::{SqliteQueryResult, SqliteRow},
+};
 use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
 use url::Url;
 
@@ -664,6 +668,34 @@ enum Row {
     Sqlite(SqliteRow),
 }
 
+/// An answer of either database on its way: its rows, and what it says at its end.
+enum Fetch<'c> {
+    MySql(BoxStream<'c, Result<Either<MySqlQueryResult, MySqlRow>, sqlx::Error>>),
+    Sqlite(BoxStream<'c, Result<Either<SqliteQueryResult, SqliteRow>, sqlx::Error>>),
+}
+
+impl Fetch<'_> {
+    /// The next row; none at the end.
+    async fn next(&mut self) -> Option<Result<Row, sqlx::Error>> {
+        loop {
+            // No adapters: a row would be moved through every one of them.
+            let row = match self {
+                Self::MySql(steps) => match steps.next().await? {
+                    Ok(step) => Ok(step.right().map(Row::MySql)),
+                    Err(error) => Err(error),
+                },
+                Self::Sqlite(steps) => match steps.next().await? {
+                    Ok(step) => Ok(step.right().map(Row::Sqlite)),
+                    Err(error) => Err(error),
+                },
+            };
+            if let Some(row) = row.transpose() {
+                return Some(row);
+            }
+        }
+    }
+}
+
 /// A connection to either database.
 enum Connection {
     MySql(sqlx::MySqlConnection),
@@ -686,14 +718,11 @@ impl Connection {
     }
 
     /// The rows of a query, as they come. The SQL holds identifiers of the schema and integers, nothing else.
-    fn fetch(&mut self, sql: String) -> BoxStream<'_, Result<Row, sqlx::Error>> {
+    fn fetch(&mut self, sql: String) -> Fetch<'_> {
         let sql = sqlx::raw_sql(AssertSqlSafe(sql));
         match self {
-            Self::MySql(connection) => sql.fetch(connection).map(|row| row.map(Row::MySql)).boxed(),
-            Self::Sqlite(connection) => sql
-                .fetch(connection)
-                .map(|row| row.map(Row::Sqlite))
-                .boxed(),
+            Self::MySql(connection) => Fetch::MySql(sql.fetch_many(connection)),
+            Self::Sqlite(connection) => Fetch::Sqlite(sql.fetch_many(connection)),
         }
     }
 

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use tokio::time::timeout;
 
 use super::{Connection, Database, Options, Row, Table, first_cause, mysql, quoted, sqlite};

@@ -9,7 +9,6 @@ use std::{
     time::Duration,
 };
 
-use futures_util::StreamExt;
 use tokio::{
     sync::mpsc,
     time::{Instant, sleep},

@@ -1,7 +1,5 @@
 //! The column of recorded times: how rows are found, ordered and bounded by it.
 
-use futures_util::StreamExt;
-
 use super::{Access, Connection, Database, Definition, Place, Table, mysql, quoted, sqlite};
 use crate::{
     failure::{Exit, Failure},
