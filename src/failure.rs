@@ -78,6 +78,16 @@ impl Failure {
             (first, second) => first.or(second),
         }
     }
+
+    /// Tells of this failure and of the one before it; the graver one decides the exit status.
+    pub(crate) fn after(self, first: Option<&Self>) -> Self {
+        let Some(first) = first else { return self };
+        let graver = self.exit.rank() > first.exit.rank();
+        Self {
+            exit: if graver { self.exit } else { first.exit },
+            error: self.error.context(format!("{first}; and then")),
+        }
+    }
 }
 
 /// One line: what failed, then the chain of its causes.

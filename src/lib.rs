@@ -62,12 +62,12 @@ pub struct Command(config::Invocation);
 /// version, which has been printed.
 ///
 /// # Errors
-/// What is wrong with the line or the file, with the exit status for it.
+/// What is wrong with the line or the file, or that the answer cannot be printed, with the exit status for it.
 pub fn parse(line: impl Iterator<Item = OsString>) -> Result<Option<Command>, Failure> {
     match config::parse(&line.collect::<Vec<_>>()) {
         Ok(invocation) => Ok(Some(Command(invocation))),
         Err(config::NotRun::Told(text)) => {
-            telemetry::print(&text);
+            telemetry::print_result("what was asked for", &text)?;
             Ok(None)
         }
         Err(config::NotRun::Failed(failure)) => Err(failure),
@@ -108,7 +108,8 @@ impl Command {
             cli::Command::Completions { shell } => {
                 let mut script = Vec::new();
                 clap_complete::generate(shell, &mut cli::Cli::command(), "pinemu", &mut script);
-                telemetry::print(&String::from_utf8_lossy(&script));
+                let script = String::from_utf8_lossy(&script);
+                telemetry::print_result("the completion script", &script)?;
                 Ok(Exit::Success)
             }
         }

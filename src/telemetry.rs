@@ -2,7 +2,7 @@
 //! is no error.
 
 use std::{
-    io::{self, IsTerminal, Write},
+    io::{self, ErrorKind, IsTerminal, Write},
     sync::OnceLock,
     time::SystemTime,
 };
@@ -11,7 +11,10 @@ use clap::ValueEnum;
 use tracing::Level;
 use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 
-use crate::progress::{self, When};
+use crate::{
+    failure::{Exit, Failure, OrExit},
+    progress::{self, When},
+};
 
 /// The form of a log or a summary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -100,10 +103,21 @@ impl Write for Log {
     }
 }
 
-/// Prints a result. A closed standard output (`| head`) ends nothing.
-pub(crate) fn print(text: &str) {
+/// Prints a result; `what` it is, should it be lost. A reader that has had enough (`| head`) loses nothing.
+pub(crate) fn print_result(what: &str, text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written.or_exit(Exit::CannotWrite, || {
+            format!("cannot write {what} to standard output")
+        }),
+    }
+}
+
+/// For a test that is a process of its own.
+#[cfg(test)]
+pub(crate) fn print(text: &str) {
+    print_result("it", text).unwrap();
 }
 
 /// Says something to the person at the terminal.

@@ -1,5 +1,7 @@
 //! The command line: settings and where they come from, and what goes to which of the two outputs.
 
+mod lost;
+
 use std::{
     fs,
     io::Write,

@@ -138,13 +138,13 @@ pub(crate) struct Running(Option<Child>);
 
 impl Running {
     pub(crate) fn start(command: &mut Command) -> Self {
-        Self(Some(
-            command
-                .stdout(Stdio::piped())
-                .stderr(Stdio::piped())
-                .spawn()
-                .unwrap(),
-        ))
+        Self::printing_into(command, Stdio::piped())
+    }
+
+    /// With a standard output of its own.
+    pub(crate) fn printing_into(command: &mut Command, stdout: Stdio) -> Self {
+        let command = command.stdout(stdout).stderr(Stdio::piped());
+        Self(Some(command.spawn().unwrap()))
     }
 
     pub(crate) fn pid(&self) -> u32 {

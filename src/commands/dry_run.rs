@@ -11,7 +11,7 @@ use crate::{
     pipeline::{Batch, sizes},
     post::{Kind, Post},
     sink::{Entry, Sink},
-    telemetry::print,
+    telemetry::print_result,
 };
 
 /// Posts that are shown unless `-n` says otherwise.
@@ -41,7 +41,7 @@ pub(super) async fn run(plan: &Plan, stop: &CancellationToken) -> Result<Exit, F
         for post in chunk?.into_iter().take(left) {
             let sizes = sizes(&plan.sink, &post);
             if !batch.has_room(&sizes) {
-                show(batch.take());
+                show(batch.take())?;
             }
             batch.push(post, &sizes, Duration::ZERO);
             left -= 1;
@@ -49,7 +49,7 @@ pub(super) async fn run(plan: &Plan, stop: &CancellationToken) -> Result<Exit, F
         }
     }
     if shown {
-        show(batch.take());
+        show(batch.take())?;
     }
     let oddities = posts.oddities();
     plan.warn_of(&oddities);
@@ -60,7 +60,7 @@ pub(super) async fn run(plan: &Plan, stop: &CancellationToken) -> Result<Exit, F
     }
 }
 
-fn show(sink: &Sink, base: &str, headers: &str, batch: &[Post]) {
+fn show(sink: &Sink, base: &str, headers: &str, batch: &[Post]) -> Result<(), Failure> {
     for kind in Kind::ALL {
         let entry = |post: &Post| {
             Some(Entry {
@@ -70,13 +70,15 @@ fn show(sink: &Sink, base: &str, headers: &str, batch: &[Post]) {
         };
         let entries: Vec<Entry> = batch.iter().filter_map(entry).collect();
         let request = sink.request(kind, &entries);
-        print(&format!(
+        let text = format!(
             "{} {base}{}\nContent-Type: {}\nAccept: {}\n{headers}\n{}\n\n",
             request.method.as_str(),
             request.path,
             request.content_type,
             request.accept,
             String::from_utf8_lossy(&request.body)
-        ));
+        );
+        print_result("the requests", &text)?;
     }
+    Ok(())
 }

@@ -604,8 +604,8 @@ impl Plan {
             form,
         )
         .await;
-        // A summary that cannot be kept is no reason not to say how to go on.
-        ended.failure = Failure::graver(ended.failure, given.err());
+        // A summary that cannot be given is no reason not to say how to go on.
+        ended.failure = given.err().or(ended.failure);
         if ended.returned > 0 && !quiet {
             say(&format!(
                 "To go on where this run ended: {}",

@@ -12,7 +12,7 @@ use crate::{
     pipeline::Ended,
     state::{runs, undelivered},
     summary::{Outcome, Posts, Summary, grouped, peak_rss_bytes, per_second},
-    telemetry::{Format, print, say},
+    telemetry::{Format, print_result, say},
 };
 
 /// What is known of a run before it starts.
@@ -45,7 +45,8 @@ pub(super) fn exit(ended: &Ended) -> Exit {
     }
 }
 
-/// Prints the summary and keeps it, and the digest if there is one. `incomplete`: keys without all three rows.
+/// Prints the summary and keeps it, and the digest if there is one. `incomplete`: keys without all three rows. A failure
+/// tells of what ended the run as well.
 pub(super) async fn give(
     facts: &Facts,
     ended: &Ended,
@@ -70,15 +71,29 @@ pub(super) async fn give(
                 || "writing the summary ended by itself; please report this",
             )?;
     let waiting = waiting.unwrap_or_default();
-    match form.format {
-        Format::Json => print(&format!("{json}\n")),
-        Format::Text if form.quiet => {}
-        Format::Text => print(&format!("{summary}{}", still_waiting(waiting))),
-    }
+    let text = match form.format {
+        Format::Json => format!("{json}\n"),
+        Format::Text if form.quiet => String::new(),
+        Format::Text => format!("{summary}{}", still_waiting(waiting)),
+    };
+    let place = runs::path(form.state_dir);
+    let what = match &kept {
+        Ok(()) => format!(
+            "the summary (kept as run {} in {})",
+            summary.run,
+            place.display()
+        ),
+        Err(_) => "the summary".to_owned(),
+    };
+    let printed = print_result(&what, &text);
     if waiting > 0 && !form.quiet {
         say(&format!("To send again what waits: {}", facts.resend));
     }
-    kept
+    let failed = [kept, printed].into_iter().filter_map(Result::err);
+    let failed = failed.fold(None, |before, failure| {
+        Some(failure.after(before.as_ref().or(ended.failure.as_ref())))
+    });
+    failed.map_or(Ok(()), Err)
 }
 
 /// A line of the summary.

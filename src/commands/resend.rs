@@ -347,38 +347,38 @@ pub(crate) async fn run(args: ResendArgs, stop: &CancellationToken) -> Result<Ex
     let mut sent = Vec::new();
     let sending = send_all(&waiting, &args, stop, &mut sent).await;
     let settled = sent.iter().map(|sent| sent.ended.books.posts.read).sum();
-    let mut leftover = false;
-    if let Waiting::State { dir, resending, .. } = waiting.as_ref() {
-        keep_unsent(dir, resending, settled)?;
-        leftover = resending.is_leftover();
-        resending.finish()?;
-    }
+    let (kept, leftover) = match waiting.as_ref() {
+        Waiting::State { dir, resending, .. } => (
+            keep_unsent(dir, resending, settled).and_then(|()| resending.finish()),
+            resending.is_leftover(),
+        ),
+        Waiting::Given(_) => (Ok(()), false),
+    };
+    // What cannot be written is no reason to keep back what was sent.
+    let mut failure = Failure::graver(sending.err(), kept.err());
     let mut exit = Exit::Success;
     for Sent {
         facts,
         ended,
         attempts,
         dir,
-    } in &sent
+    } in sent
     {
         let form = ReportForm {
             format: args.format,
             quiet: args.output.quiet,
-            state_dir: dir,
+            state_dir: &dir,
         };
-        report::give(facts, ended, attempts, 0, form).await?;
-        if report::exit(ended) != Exit::Success {
+        let given = report::give(&facts, &ended, &attempts, 0, form).await;
+        if report::exit(&ended) != Exit::Success {
             exit = Exit::SetAside;
         }
+        failure = Failure::graver(failure, given.err().or(ended.failure));
     }
-    sending?;
     if leftover && !args.output.quiet {
         say("That was left by a resend that did not finish; more may wait, so run it once again.");
     }
-    match sent.into_iter().find_map(|sent| sent.ended.failure) {
-        Some(failure) => Err(failure),
-        None => Ok(exit),
-    }
+    failure.map_or(Ok(exit), Err)
 }
 
 /// What was sent along one route.

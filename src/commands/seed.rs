@@ -15,7 +15,7 @@ use crate::{
     seeding,
     source::Database,
     summary::grouped,
-    telemetry::print,
+    telemetry::print_result,
     units::Count,
 };
 
@@ -50,7 +50,7 @@ pub(crate) async fn run(args: SeedArgs, stop: CancellationToken) -> Result<Exit,
     let elapsed = started.elapsed().as_secs_f64();
     #[expect(clippy::cast_precision_loss, reason = "shown without decimals")]
     let rate = posts as f64 / elapsed;
-    print(&format!(
+    let text = format!(
         "{} rows each in pinterest_data, geolocation_data and user_data: {elapsed:.1} s, {rate:.0} posts/s, random seed {random_seed}\n\
          Next: {}\n",
         grouped(posts),
@@ -58,7 +58,8 @@ pub(crate) async fn run(args: SeedArgs, stop: CancellationToken) -> Result<Exit,
             database_url.expose_secret(),
             database_password_file.as_deref()
         ),
-    ));
+    );
+    print_result("that the tables are filled", &text)?;
     Ok(Exit::Success)
 }
 

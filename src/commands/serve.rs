@@ -10,7 +10,7 @@ use crate::{
     failure::{Exit, Failure, OrExit},
     receiver::{Counts, Dialect, GatewayErrors, Options, Plan, Receiver},
     summary::grouped,
-    telemetry::{print, say},
+    telemetry::{print_result, say},
 };
 
 pub(crate) async fn run(args: ServeArgs, stop: CancellationToken) -> Result<Exit, Failure> {
@@ -62,7 +62,7 @@ pub(crate) async fn run(args: ServeArgs, stop: CancellationToken) -> Result<Exit
     let counts = receiver.stop().await?;
     written?;
     if !args.output.quiet {
-        print(&report(&counts));
+        print_result("the counts of what landed", &report(&counts))?;
     }
     Ok(Exit::Success)
 }

@@ -1,11 +1,16 @@
 //! The summaries of all runs, one a line.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::lines;
 use crate::failure::Failure;
 
 const FILE: &str = "runs.jsonl";
+
+/// Where the summaries of a state directory are.
+pub(crate) fn path(dir: &Path) -> PathBuf {
+    dir.join(FILE)
+}
 
 /// Adds a summary: JSON on one line, without its end.
 pub(crate) fn append(dir: &Path, summary: &str) -> Result<(), Failure> {

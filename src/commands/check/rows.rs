@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::{
     failure::{Exit, Failure},
     progress::When,
-    telemetry::{Format, is_coloured, print},
+    telemetry::{Format, is_coloured, print_result},
 };
 
 /// How a thing was found.
@@ -166,18 +166,23 @@ impl Findings {
     /// Prints them; the exit status is that of the worst row.
     pub(super) fn give(&self, format: Format, quiet: bool, color: When) -> Result<Exit, Failure> {
         let worst = self.failure();
-        if format == Format::Json {
-            print(&format!("{}\n", self.json()));
-        } else if !quiet {
-            let to_terminal = io::stdout().is_terminal();
-            let width = terminal_size::terminal_size_of(io::stdout())
-                .filter(|_| to_terminal)
-                .map(|(width, _)| usize::from(width.0));
-            print(&self.text(width, is_coloured(color, to_terminal)));
+        let text = match format {
+            Format::Json => format!("{}\n", self.json()),
+            Format::Text if quiet => String::new(),
+            Format::Text => {
+                let to_terminal = io::stdout().is_terminal();
+                let width = terminal_size::terminal_size_of(io::stdout())
+                    .filter(|_| to_terminal)
+                    .map(|(width, _)| usize::from(width.0));
+                self.text(width, is_coloured(color, to_terminal))
+            }
+        };
+        match (print_result("the findings", &text), worst) {
+            (Err(lost), worst) => Err(lost.after(worst.as_ref())),
             // The table has said it.
-            return Ok(worst.map_or(Exit::Success, |failure| failure.exit));
+            (Ok(()), Some(worst)) if format == Format::Text && !quiet => Ok(worst.exit),
+            (Ok(()), worst) => worst.map_or(Ok(Exit::Success), Err),
         }
-        worst.map_or(Ok(Exit::Success), Err)
     }
 
     fn failure(&self) -> Option<Failure> {
