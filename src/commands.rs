@@ -10,3 +10,4 @@ pub(crate) mod resend;
 pub(crate) mod seed;
 pub(crate) mod sending;
 pub(crate) mod serve;
+pub(crate) mod settings;

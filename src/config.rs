@@ -4,7 +4,13 @@
 //! reads the line. So an option is defined once, in `cli.rs`, and a key of the file is the name of its flag.
 
 use std::{
-    collections::BTreeMap, env, ffi::OsString, fmt::Write as _, fs, ops::Range, path::PathBuf,
+    collections::BTreeMap,
+    env,
+    ffi::OsString,
+    fmt::Write as _,
+    fs,
+    ops::Range,
+    path::{Path, PathBuf},
 };
 
 use clap::{
@@ -17,7 +23,7 @@ use secrecy::SecretString;
 use toml::{Spanned, Value};
 
 use crate::{
-    cli::{self, Cli},
+    cli::Cli,
     failure::{Exit, Failure, OrExit},
 };
 
@@ -29,6 +35,10 @@ const NESTING: &str = "check";
 const LINE_ONLY: [&str; 2] = ["config", "print-config"];
 /// Options whose values may hold a secret.
 const CONFIDENTIAL: [&str; 3] = ["database-url", "invoke-url", "header"];
+/// Options that name the file of a secret. Without one it is looked for in a variable, whose name lacks the `_FILE`.
+const SECRET_FILES: [&str; 2] = ["database-password-file", "api-key-file"];
+/// What stands for a secret.
+const HIDDEN: &str = "***";
 
 /// What the user wants, and where each word of it came from.
 #[derive(Debug)]
@@ -48,7 +58,7 @@ pub(crate) struct Origin {
 /// Why there is nothing to run.
 #[derive(Debug)]
 pub(crate) enum NotRun {
-    /// `--help`, `--version` or `--print-config`: print this, all is well.
+    /// `--help` or `--version`: print this, all is well.
     Told(String),
     Failed(Failure),
 }
@@ -79,19 +89,7 @@ pub(crate) fn parse(line: &[OsString]) -> Result<Invocation, NotRun> {
         file,
         path,
     };
-    let described = match &cli.command {
-        cli::Command::Batch(args) => args.post.print_config.then_some("batch"),
-        cli::Command::Stream(args) => args.post.print_config.then_some("stream"),
-        cli::Command::Check { of } => match of {
-            cli::Checked::Batch(args) => args.run.post.print_config.then_some("batch"),
-            cli::Checked::Stream(args) => args.run.post.print_config.then_some("stream"),
-        },
-        _ => None,
-    };
-    match described {
-        Some(command) => Err(NotRun::Told(origin.describe(command))),
-        None => Ok(Invocation { cli, origin }),
-    }
+    Ok(Invocation { cli, origin })
 }
 
 /// The file has to be known before the line can be read whole.
@@ -376,8 +374,9 @@ impl Origin {
         line + " --resume"
     }
 
-    /// Every setting of a command with where it came from, one a line. Secrets are masked.
-    pub(crate) fn describe(&self, command: &str) -> String {
+    /// Every setting of a command with where it came from, one a line, and each secret that it has. Secrets are masked.
+    /// `state_dir`: the default one, where it is known.
+    pub(crate) fn describe(&self, command: &str, state_dir: Option<&Path>) -> String {
         let root = Cli::command();
         let mut text = String::new();
         let options = root
@@ -395,25 +394,50 @@ impl Origin {
                     .collect::<Vec<_>>()
                     .join(", ")
             });
-            let origin = match self.matches.value_source(arg.get_id().as_str()) {
-                Some(ValueSource::CommandLine) => "flag".to_owned(),
-                Some(ValueSource::EnvVariable) => variable(long),
-                _ => match (&self.path, self.file.contains_key(long)) {
-                    (Some(path), true) => path.display().to_string(),
-                    _ => "default".to_owned(),
-                },
-            };
-            let value = match value {
-                Some(value) => {
-                    format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\""))
-                }
-                None => "(not set)".to_owned(),
+            let value = match state_dir {
+                Some(dir) if long == "state-dir" => value.or(Some(dir.display().to_string())),
+                _ => value,
             };
             // A string cannot refuse what is written to it.
-            let _ = writeln!(text, "{long} = {value}  # {origin}");
+            let _ = match &value {
+                Some(value) => writeln!(
+                    text,
+                    "{long} = {}  # {}",
+                    quoted(value),
+                    self.place_of(long)
+                ),
+                None => writeln!(text, "{long} = (not set)  # {}", self.place_of(long)),
+            };
+            if let Some(secret) = secret_of(long) {
+                let variable = || of_variable(&variable(secret)).map(|_| variable(secret));
+                if let Some(place) = value.or_else(variable) {
+                    let _ = writeln!(text, "{secret} = {}  # {place}", quoted(HIDDEN));
+                }
+            }
         }
         text
     }
+
+    /// Where a setting came from, for people.
+    fn place_of(&self, long: &str) -> String {
+        match (self.rank(long), &self.path) {
+            (3, _) => "flag".to_owned(),
+            (2, _) => variable(long),
+            (1, Some(path)) => path.display().to_string(),
+            _ => "default".to_owned(),
+        }
+    }
+}
+
+/// A string as TOML has it.
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+/// The secret whose file an option names.
+fn secret_of(long: &str) -> Option<&str> {
+    long.strip_suffix("-file")
+        .filter(|_| SECRET_FILES.contains(&long))
 }
 
 /// A word as a shell takes it.
@@ -428,7 +452,6 @@ pub(crate) fn shell_quoted(word: &str) -> String {
 
 /// What may be shown of a value.
 fn mask(long: &str, value: &str) -> String {
-    const HIDDEN: &str = "***";
     match long {
         "header" => match value.split_once(':') {
             Some((name, _)) => format!("{name}: {HIDDEN}"),
@@ -457,8 +480,7 @@ pub(crate) fn secret(
     variable: &str,
 ) -> Result<Option<SecretString>, Failure> {
     let Some(path) = file else {
-        let given = env::var(variable).ok().filter(|value| !value.is_empty());
-        return Ok(given.map(SecretString::from));
+        return Ok(of_variable(variable));
     };
     let text = fs::read_to_string(path).or_exit(Exit::Configuration, || {
         format!("cannot read the password or API key in {}", path.display())
@@ -466,6 +488,12 @@ pub(crate) fn secret(
     let text = text.strip_suffix('\n').unwrap_or(&text);
     let text = text.strip_suffix('\r').unwrap_or(text);
     Ok(Some(SecretString::from(text)))
+}
+
+/// An empty variable holds no secret.
+fn of_variable(variable: &str) -> Option<SecretString> {
+    let given = env::var(variable).ok().filter(|value| !value.is_empty());
+    given.map(SecretString::from)
 }
 
 #[cfg(test)]
@@ -602,13 +630,13 @@ mod tests {
             let text = parsed("", &format!("{line}{url}"))
                 .unwrap()
                 .origin
-                .describe("batch");
+                .describe("batch", None);
             assert!(!text.contains("s3cret"), "{text}");
         }
         let text = parsed("", &format!("{line}mysql://u@h/d"))
             .unwrap()
             .origin
-            .describe("batch");
+            .describe("batch", None);
         assert!(text.contains("\"mysql://u@h/d\""), "{text}");
         assert!(
             text.contains("topic-prefix = \"p\"  # flag")

@@ -58,14 +58,17 @@ pub use failure::{Exit, Failure};
 #[derive(Debug)]
 pub struct Command(config::Invocation);
 
-/// Reads a command line, with the variables of the environment and the file of `--config`. None: it asked for help or the
-/// version, which has been printed.
+/// Reads a command line, with the variables of the environment and the file of `--config`. None: it asked for help, the
+/// version or the settings, which have been printed.
 ///
 /// # Errors
 /// What is wrong with the line or the file, or that the answer cannot be printed, with the exit status for it.
 pub fn parse(line: impl Iterator<Item = OsString>) -> Result<Option<Command>, Failure> {
     match config::parse(&line.collect::<Vec<_>>()) {
-        Ok(invocation) => Ok(Some(Command(invocation))),
+        Ok(invocation) => match commands::settings::asked_for(&invocation) {
+            Some(text) => telemetry::print_result("the settings", &text).map(|()| None),
+            None => Ok(Some(Command(invocation))),
+        },
         Err(config::NotRun::Told(text)) => {
             telemetry::print_result("what was asked for", &text)?;
             Ok(None)

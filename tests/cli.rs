@@ -430,6 +430,70 @@ fn closed_pipe() -> Stdio {
 }
 
 #[test]
+fn print_config_shows_the_state_directory_that_a_run_would_have() {
+    let sandbox = Sandbox::new();
+    let below = |name: &str| format!("\"{}\"", sandbox.path().join(name).display());
+    let cases = [
+        ("batch --topic-prefix p", below("state/pinemu/batch-p")),
+        (
+            "check batch --topic-prefix p",
+            below("state/pinemu/batch-p"),
+        ),
+        ("stream --stream-prefix p", below("state/pinemu/stream-p")),
+        (
+            "batch --topic-prefix p --shard 2/4",
+            below("state/pinemu/batch-p-shard-2-of-4"),
+        ),
+        (
+            "batch --demo",
+            "\"pinemu-demo/state/batch-demo\"".to_owned(),
+        ),
+        ("batch", "(not set)".to_owned()),
+    ];
+    for (line, expected) in cases {
+        let printed = sandbox.run(format!("{line} --print-config").split(' '));
+        assert_eq!(
+            setting(&printed, "state-dir"),
+            (&*expected, "default"),
+            "{line}"
+        );
+    }
+    let printed = sandbox.run("batch --topic-prefix p --state-dir d --print-config".split(' '));
+    assert_eq!(setting(&printed, "state-dir"), ("\"d\"", "flag"));
+    assert_eq!(fs::read_dir(sandbox.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn print_config_says_where_a_secret_comes_from_and_not_what_it_is() {
+    let sandbox = Sandbox::new();
+    let secrets = [
+        ("database-password", "PINEMU_DATABASE_PASSWORD"),
+        ("api-key", "PINEMU_API_KEY"),
+    ];
+    let print = |line: &str, value: &str| {
+        let line = format!("batch --print-config {line}");
+        let mut command = sandbox.command(line.split_whitespace());
+        finish(command.envs(secrets.map(|(_, variable)| (variable, value))))
+    };
+    let of_variable = print("", "s3cret");
+    let of_file = print(
+        "--database-password-file database-password.txt --api-key-file api-key.txt",
+        "s3cret",
+    );
+    for (secret, variable) in secrets {
+        assert_eq!(setting(&of_variable, secret), ("\"***\"", variable));
+        let file = format!("{secret}.txt");
+        assert_eq!(setting(&of_file, secret), ("\"***\"", &*file));
+        // An empty variable is none.
+        let nothing = print("", "");
+        let is_secret = |line: &str| line.starts_with(&format!("{secret} = "));
+        assert!(!nothing.stdout.lines().any(is_secret), "{nothing:?}");
+    }
+    assert!(!of_variable.stdout.contains("s3cret"), "{of_variable:?}");
+    assert!(!of_file.stdout.contains("s3cret"), "{of_file:?}");
+}
+
+#[test]
 fn nothing_is_coloured_and_no_bar_is_drawn_off_a_terminal() {
     for more in [
         &["-vv"][..],

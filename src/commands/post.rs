@@ -121,7 +121,11 @@ pub(super) fn kinesis_gateway(
 }
 
 /// The prefix, which only a demo can do without.
-fn needed(prefix: Option<String>, args: &PostArgs, flag: &str) -> Result<String, Failure> {
+pub(super) fn needed(
+    prefix: Option<String>,
+    args: &PostArgs,
+    flag: &str,
+) -> Result<String, Failure> {
     match prefix {
         Some(prefix) => Ok(prefix),
         None if args.demo => Ok(DEMO_PREFIX.to_owned()),

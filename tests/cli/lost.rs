@@ -43,7 +43,7 @@ fn a_result_that_cannot_be_written_is_a_failure_that_says_what_was_lost() {
         ("--help".to_owned(), "what was asked for"),
         ("completions bash".to_owned(), "the completion script"),
         ("seed --database-url sqlite:other.db".to_owned(), "filled"),
-        (line("--print-config"), "what was asked for"),
+        (line("--print-config"), "the settings"),
         (line("--dry-run"), "the requests"),
         (line("--dry-run -q"), "the requests"),
         (format!("check {}", line("")), "the findings"),
