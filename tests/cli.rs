@@ -494,6 +494,51 @@ fn print_config_says_where_a_secret_comes_from_and_not_what_it_is() {
 }
 
 #[test]
+fn a_command_line_that_is_wrong_leaves_nothing_behind() {
+    let cases = [
+        ("batch --topic-prefix t", 64),
+        ("batch --topic-prefix t --invoke-url http://127.0.0.1:1", 64),
+        ("batch --topic-prefix t --database-url sqlite:seed.db", 64),
+        (
+            "stream --stream-prefix t --database-url sqlite:seed.db --resume",
+            64,
+        ),
+        (
+            "batch --topic-prefix t --database-url seed.db --invoke-url http://127.0.0.1:1",
+            64,
+        ),
+        (
+            "batch --topic-prefix t --database-url sqlite:seed.db --invoke-url http://127.0.0.1:1 --resume --speed 2",
+            64,
+        ),
+        ("batch --demo --resume --speed 2", 64),
+        (
+            "batch --topic-prefix t --database-url mysql://u@h/d --invoke-url http://127.0.0.1:1 --database-password-file none",
+            78,
+        ),
+    ];
+    for (line, code) in cases {
+        let sandbox = Sandbox::new();
+        let ended = sandbox.run(line.split(' '));
+        assert_eq!(ended.code(), code, "{line}: {ended:?}");
+        assert_eq!(ended.stderr.lines().count(), 1, "{line}: {ended:?}");
+        let left: Vec<_> = fs::read_dir(sandbox.path()).unwrap().collect();
+        assert!(left.is_empty(), "{line}: {left:?}");
+    }
+    let sandbox = Sandbox::new();
+    let mut demo = sandbox.command(["batch", "--demo"]);
+    let ended = finish(demo.env("PINEMU_INVOKE_URL", "http://127.0.0.1:1"));
+    assert_eq!(ended.code(), 64, "{ended:?}");
+    assert_eq!(fs::read_dir(sandbox.path()).unwrap().count(), 0);
+    let sandbox = Sandbox::new();
+    let record = r#"{"kind":"pin","index":1,"target":"http://127.0.0.1:1","path":"/topics/t.pin","key":null,"outcome":"rejected","status":null,"reason":"no","attempts":1,"at":"2026-01-01T00:00:00.000Z","record":{}}"#;
+    fs::write(sandbox.path().join("one.jsonl"), record).unwrap();
+    let ended = sandbox.run(["resend", "one.jsonl", "--cacert", "none"]);
+    assert_eq!(ended.code(), 78, "{ended:?}");
+    assert_eq!(fs::read_dir(sandbox.path()).unwrap().count(), 1);
+}
+
+#[test]
 fn nothing_is_coloured_and_no_bar_is_drawn_off_a_terminal() {
     for more in [
         &["-vv"][..],

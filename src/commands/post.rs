@@ -159,8 +159,11 @@ async fn run(
     origin: &Origin,
     stop: &CancellationToken,
 ) -> Result<Exit, Failure> {
-    // Before anything is made or locked; but for a run that goes on, whose order is yet to be found.
-    if !args.state.resume {
+    // What the command line lacks is told before anything is made or locked.
+    let database = named_database(&args, origin)?;
+    let state_dir = state_dir(command, prefix, &args)?;
+    // The order of a run that may go on is yet to be found.
+    if !args.state.resume || !state_dir.exists() {
         replay::tempo(&args, origin)?;
     }
     if args.demo && args.count.is_none() && args.duration.is_none() {
@@ -169,7 +172,6 @@ async fn run(
     if args.demo {
         demo::make_directory()?;
     }
-    let state_dir = state_dir(command, prefix, &args)?;
     // Before anything that takes time: who starts a second run learns of it at once.
     let _lock = if args.dry_run {
         None
@@ -182,7 +184,13 @@ async fn run(
             Err(not_taken) => return Err(not_taken.into_failure()),
         }
     };
-    let (database, demo) = embed(&mut args, origin, stop).await?;
+    let (database, demo) = if let Some(database) = database {
+        (database, None)
+    } else {
+        let demo = Demo::start(&args, stop).await?;
+        args.target.invoke_url = Some(demo.invoke_url()?);
+        (Demo::database(), Some(demo))
+    };
     let resumed = if args.state.resume && !args.dry_run {
         resume(command, prefix, &mut args, origin, &database, &state_dir)?
     } else {
@@ -213,30 +221,22 @@ pub(super) fn state_dir(command: &str, prefix: &str, args: &PostArgs) -> Result<
     }
 }
 
-/// The database, with the demo around it if it is one.
-async fn embed(
-    args: &mut PostArgs,
-    origin: &Origin,
-    stop: &CancellationToken,
-) -> Result<(Database, Option<Demo>), Failure> {
-    let usage = |what: &str| Failure::new(Exit::Usage, what);
+/// The database of a run that is told all that it needs; none for a demo, which brings its own.
+fn named_database(args: &PostArgs, origin: &Origin) -> Result<Option<Database>, Failure> {
     if args.demo {
         for flag in ["database-url", "invoke-url"] {
             if origin.is_given(flag) {
-                return Err(usage(&format!(
-                    "--demo brings its own database and receiver; leave out {flag}"
-                )));
+                let what = format!("--demo brings its own database and receiver; leave out {flag}");
+                return Err(Failure::new(Exit::Usage, what));
             }
         }
-        let demo = Demo::start(args, stop).await?;
-        args.target.invoke_url = Some(demo.invoke_url()?);
-        return Ok((Demo::database(), Some(demo)));
+        return Ok(None);
     }
     let database = database(args)?;
     if args.target.invoke_url.is_none() && !args.dry_run {
         return Err(no_invoke_url());
     }
-    Ok((database, None))
+    Ok(Some(database))
 }
 
 /// The seed database that the options name.

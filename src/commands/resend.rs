@@ -444,7 +444,6 @@ async fn send_route(
             .clone()
             .map_or_else(|| state::default_dir(&route.state_name()), Ok)?,
     };
-    state::create_dir(&dir)?;
     let recorded = || {
         route.target.parse::<InvokeUrl>().map_err(|error| {
             Failure::new(
@@ -458,6 +457,7 @@ async fn send_route(
     };
     let invoke_url = args.target.invoke_url.clone().map_or_else(recorded, Ok)?;
     let http = sending::http(&args.target, &args.sending, invoke_url)?;
+    state::create_dir(&dir)?;
     let options = pipeline::Options {
         count: None,
         duration: None,
