@@ -576,6 +576,39 @@ fn a_command_line_that_does_not_say_what_to_send_is_wrong() {
 }
 
 #[test]
+fn what_is_named_and_cannot_be_sent_again_is_refused_with_a_cure() {
+    let sandbox = Sandbox::new();
+    fs::create_dir(sandbox.path().join("dir")).unwrap();
+    fs::write(sandbox.path().join("file.jsonl"), "").unwrap();
+    let cases: [(&[&str], &str); 5] = [
+        (&["resend", "dir"], "pinemu resend --state-dir dir"),
+        (&["resend", "none.jsonl"], "a FILE, or - for"),
+        (&["resend", "bach"], "batch --topic-prefix P"),
+        (
+            &["resend", "--state-dir", "file.jsonl"],
+            "pinemu resend file.jsonl",
+        ),
+        (
+            &["resend", "batch", "--state-dir", "file.jsonl"],
+            "pinemu resend file.jsonl",
+        ),
+    ];
+    for (line, cure) in cases {
+        let ended = sandbox.run(line);
+        assert_eq!(ended.code(), 78, "{line:?}: {ended:?}");
+        assert_eq!(ended.stderr.lines().count(), 1, "{line:?}: {ended:?}");
+        assert!(ended.stderr.contains(cure), "{line:?}: {ended:?}");
+        assert!(ended.stderr.contains(line.last().unwrap()), "{ended:?}");
+    }
+    let ended = sandbox.run(["resend", "--state-dir", "none"]);
+    assert_eq!(ended.code(), 0, "{ended:?}");
+    assert!(
+        ended.stderr.starts_with("Nothing waits") && ended.stderr.contains(" none"),
+        "{ended:?}"
+    );
+}
+
+#[test]
 fn the_command_that_a_summary_ends_with_works_as_it_is() {
     let sandbox = Sandbox::new();
     sandbox.seeded(u32::try_from(POSTS).unwrap());

@@ -1,6 +1,8 @@
 //! `resend`: what was set aside is sent again, with the keys and to the topics or streams it was meant for. What still
 //! fails is set aside again; what succeeds is forgotten.
 
+mod place;
+
 use std::{
     path::{Path, PathBuf},
     pin::pin,
@@ -11,6 +13,7 @@ use std::{
 use tokio::{sync::mpsc, task::spawn_blocking};
 use tokio_util::sync::CancellationToken;
 
+use self::place::Place;
 use super::{
     report::{self, Facts, Form as ReportForm},
     sending,
@@ -264,43 +267,10 @@ enum Waiting {
 
 impl Waiting {
     /// None: nothing waits.
-    fn find(args: &ResendArgs) -> Result<Option<Self>, Failure> {
-        let what = args
-            .what
-            .as_deref()
-            .map(|what| what.to_str().unwrap_or_default());
-        let name = match what {
-            Some("batch") => args
-                .topic_prefix
-                .as_ref()
-                .map(|prefix| format!("batch-{prefix}")),
-            Some("stream") => args
-                .stream_prefix
-                .as_ref()
-                .map(|prefix| format!("stream-{prefix}")),
-            _ => None,
-        };
-        for (flag, is_given, of) in [
-            ("topic-prefix", args.topic_prefix.is_some(), "batch"),
-            ("stream-prefix", args.stream_prefix.is_some(), "stream"),
-        ] {
-            if is_given && what != Some(of) {
-                let text = format!(
-                    "--{flag} does nothing without {of}: pinemu resend {of} --{flag} PREFIX"
-                );
-                return Err(Failure::new(Exit::Usage, text));
-            }
-        }
-        if !matches!(what, None | Some("batch" | "stream")) {
-            return Ok(args.what.clone().map(Self::Given));
-        }
-        let dir = match (&args.state_dir, name) {
-            (Some(dir), _) => dir.clone(),
-            (None, Some(name)) => state::default_dir(&name)?,
-            (None, None) => {
-                let text = "say what to send again: batch --topic-prefix P, stream --stream-prefix P, a FILE, or - for standard input";
-                return Err(Failure::new(Exit::Usage, text));
-            }
+    fn find(place: &Place) -> Result<Option<Self>, Failure> {
+        let dir = match place {
+            Place::File(file) => return Ok(Some(Self::Given(file.clone()))),
+            Place::StateDir(dir) => dir.clone(),
         };
         if !dir.exists() {
             return Ok(None);
@@ -333,9 +303,11 @@ impl Waiting {
 
 /// Sends what waits until nothing of it is left, and once more what another run set aside meanwhile is left for next time.
 pub(crate) async fn run(args: ResendArgs, stop: &CancellationToken) -> Result<Exit, Failure> {
-    let Some(waiting) = Waiting::find(&args)? else {
+    let place = Place::of(&args)?;
+    let Some(waiting) = Waiting::find(&place)? else {
         if !args.output.quiet {
-            say("Nothing waits to be sent again.");
+            let dir = place.path().display();
+            say(&format!("Nothing waits to be sent again in {dir}."));
         }
         return Ok(Exit::Success);
     };
