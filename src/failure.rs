@@ -22,7 +22,7 @@ pub enum Exit {
     Bug = 70,
     /// A file cannot be written.
     CannotWrite = 74,
-    /// Another run holds the lock.
+    /// Another run holds the lock, or another receiver the data directory.
     Locked = 75,
     /// The target refused the credentials (401, 403).
     Refused = 77,

@@ -109,3 +109,16 @@ fn a_dry_run_needs_no_lock_and_leaves_no_state() {
         .collect();
     assert_eq!(states, ["batch-t"]);
 }
+
+#[test]
+fn a_second_receiver_in_a_data_directory_ends_as_a_second_run_does() {
+    let sandbox = Sandbox::new();
+    let line = ["serve", "--listen", "127.0.0.1:0", "--port-file", "port"];
+    let _first = sandbox.start(line);
+    until("port", || {
+        sandbox.path().join("port").exists().then_some(())
+    });
+    let second = sandbox.run(["serve", "--listen", "127.0.0.1:0"]);
+    assert_eq!(second.code(), 75, "{second:?}");
+    assert!(second.stderr.contains("--data-dir"), "{second:?}");
+}

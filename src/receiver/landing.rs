@@ -91,7 +91,7 @@ fn lock(root: &Path) -> Result<File, Failure> {
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(Failure::new(
-            Exit::CannotWrite,
+            Exit::Locked,
             format_args!(
                 "the data directory {} is in use by another receiver; give each its own (--data-dir)",
                 root.display()
@@ -415,7 +415,7 @@ mod tests {
         let root = || Some(bench.dir.path().to_owned());
         let first = Landing::open(root(), FLUSH).unwrap();
         let second = Landing::open(root(), FLUSH).unwrap_err();
-        assert_eq!(second.exit, Exit::CannotWrite);
+        assert_eq!(second.exit, Exit::Locked);
         assert!(
             second.to_string().contains("in use by another receiver"),
             "{second}"

@@ -292,10 +292,7 @@ async fn a_receiver_that_cannot_start_says_why() {
         "{taken}"
     );
     assert_eq!(start("nonsense").await.unwrap_err().exit, Exit::Usage);
-    assert_eq!(
-        start("127.0.0.1:0").await.unwrap_err().exit,
-        Exit::CannotWrite
-    );
+    assert_eq!(start("127.0.0.1:0").await.unwrap_err().exit, Exit::Locked);
     let topics = Some(vec!["../x".to_owned()]);
     assert_eq!(
         Receiver::start(Options {
