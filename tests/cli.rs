@@ -539,6 +539,19 @@ fn a_command_line_that_is_wrong_leaves_nothing_behind() {
 }
 
 #[test]
+fn what_is_said_in_detail_is_said_in_words() {
+    for more in [&["-v"][..], &["-vv"]] {
+        let ended = short_run(more);
+        assert!(ended.stderr.contains("random_seed="), "{ended:?}");
+        let dump = ended
+            .stderr
+            .lines()
+            .find(|line| line.contains(['{', '(']) && !line.starts_with("Posting "));
+        assert_eq!(dump, None, "{ended:?}");
+    }
+}
+
+#[test]
 fn nothing_is_coloured_and_no_bar_is_drawn_off_a_terminal() {
     for more in [
         &["-vv"][..],

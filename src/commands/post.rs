@@ -579,7 +579,7 @@ impl Plan {
         if !quiet {
             say(&self.announcement(&target, &schedule));
         }
-        info!(random_seed = self.random_seed, ?options, "Starting.");
+        info!(random_seed = self.random_seed, "Starting.");
         let progress = Progress::new(
             if quiet { When::Never } else { args.progress },
             options.count,
