@@ -72,7 +72,7 @@ pub(crate) struct BatchLimits {
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) books: Books,
-    /// Posts that were handed to delivery and not settled.
+    /// Posts that left the pacer and were not settled.
     pub(crate) returned: u64,
     /// Entering the batch minus due, in microseconds; none if nothing was due at a time.
     pub(crate) lateness: Option<Histogram<u64>>,
@@ -140,7 +140,7 @@ pub(crate) async fn run(
     }
     Ended {
         books: run.books,
-        returned: run.returned,
+        returned: run.returned + run.batch.posts.len() as u64,
         lateness: run.schedule.is_paced().then_some(run.lateness),
         elapsed: run.start.elapsed(),
         exhausted: !run.source_open && run.waiting.is_empty(),
@@ -201,8 +201,7 @@ impl Run<'_> {
             let full = matches!(blocked, Blocked::BatchFull);
             let now = self.start.elapsed();
             if self.window.is_open() && self.batch.is_ready(now, full || ended) {
-                let batch = self.batch.take();
-                self.window.start(batch, self.delivery);
+                self.send();
                 continue;
             }
             if ended && self.window.is_empty() && self.batch.posts.is_empty() {
@@ -212,7 +211,10 @@ impl Run<'_> {
             let wants_posts = matches!(blocked, Blocked::NoPost);
             tokio::select! {
                 biased;
-                () = stop.cancelled() => return true,
+                () = stop.cancelled() => {
+                    self.send_the_last();
+                    return true;
+                }
                 // Closing the ledger says why.
                 () = self.ledger.failed().cancelled() => return true,
                 settled = self.window.next() => {
@@ -231,6 +233,19 @@ impl Run<'_> {
                 },
                 () = sleep_until_some(wake.map(|wake| self.start + wake)) => {}
             }
+        }
+    }
+
+    fn send(&mut self) {
+        let batch = self.batch.take();
+        self.window.start(batch, self.delivery);
+    }
+
+    /// What waits for company when the run is told to stop goes, where the target is known to answer and has time to.
+    fn send_the_last(&mut self) {
+        let may_settle = !self.window.is_new() && !self.options.grace.is_zero();
+        if may_settle && self.window.is_open() && !self.batch.posts.is_empty() {
+            self.send();
         }
     }
 
@@ -270,7 +285,8 @@ impl Run<'_> {
                 return Blocked::NotDue(due);
             }
             let sizes = sizes(self.delivery.sink(), post);
-            let alone = self.window.is_new() && !self.batch.posts.is_empty();
+            let alone =
+                self.window.is_new() && !(self.batch.posts.is_empty() && self.window.is_empty());
             if alone || !self.batch.has_room(&sizes) {
                 return Blocked::BatchFull;
             }

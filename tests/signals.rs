@@ -2,8 +2,12 @@
 
 use std::{
     cell::RefCell,
+    collections::BTreeSet,
+    fs,
     time::{Duration, Instant},
 };
+
+use serde_json::Value;
 
 use crate::{
     fake::{Reply, Target},
@@ -86,6 +90,50 @@ fn a_signal_gives_a_hanging_target_its_grace_and_returns_the_posts() {
     // Cut short, and sent all the same.
     assert_eq!(summary["requests"], 3, "{summary}");
     assert_ne!(summary["bytes_sent"], 0, "{summary}");
+}
+
+#[test]
+fn posts_that_wait_for_company_at_a_signal_are_in_the_books_and_arrive_once() {
+    for (grace, waited_go) in [("8s", true), ("0s", false)] {
+        let (sandbox, mut receiver) = (Sandbox::new(), Receiver::start(&[]));
+        sandbox.seeded(20);
+        let url = receiver.url();
+        #[rustfmt::skip]
+        let line = [
+            "batch", "--topic-prefix", "t", "--database-url", "sqlite:seed.db", "--invoke-url", &url, "--format", "json",
+            "--state-dir", "kept", "--order", "index",
+        ];
+        #[rustfmt::skip]
+        let paced = ["--rate", "5/s", "--arrivals", "constant", "--linger", "1m", "--grace", grace];
+        let run = sandbox.start(line.iter().chain(&paced));
+        // The first post went when the second was due.
+        until("checkpoint", || {
+            let checkpoint = fs::read(sandbox.path().join("kept/checkpoint.json")).ok()?;
+            let checkpoint: Value = serde_json::from_slice(&checkpoint).unwrap();
+            (checkpoint["posts"] == 1).then_some(())
+        });
+        run.signal("TERM");
+        let ended = run.wait();
+        assert_eq!(ended.code(), 0, "{ended:?}");
+        let summary = ended.summary();
+        assert_balanced(&summary);
+        let [read, returned] = ["read", "returned"].map(|name| summary["posts"][name].as_u64());
+        let waited = if waited_go { read } else { returned };
+        assert!(waited >= Some(1 + u64::from(waited_go)), "{summary}");
+        let left = if waited_go { returned } else { read };
+        assert_eq!(left, Some(u64::from(!waited_go)), "{summary}");
+        assert_eq!(ended.stderr.contains("To go on "), !waited_go, "{ended:?}");
+
+        let resumed = sandbox.run(line.iter().chain(&["--resume", "--rate", "max"]));
+        assert_eq!(resumed.code(), 0, "{resumed:?}");
+        for topic in ["t.pin", "t.geo", "t.user"] {
+            let landed = receiver.landed(topic);
+            let different: BTreeSet<_> = landed.iter().collect();
+            assert_eq!((landed.len(), different.len()), (20, 20), "{topic}");
+        }
+        let read = resumed.summary()["posts"]["read"].as_u64().zip(read);
+        assert_eq!(read.map(|(later, before)| later + before), Some(20));
+    }
 }
 
 #[test]

@@ -327,8 +327,10 @@ fn check(plan: &Plan, target: &Target, ended: &Ended, dir: &Path) -> Result<(), 
         prop_assert_eq!(counts.unproven, count(undelivered::Outcome::Unproven));
     }
 
-    // What was handed over is in the books or returned, and nothing else was sent.
+    // What left the pacer is in the books or returned, and nothing else was sent.
     let handed_over = read + i128::from(ended.returned);
+    let left_the_pacer = ended.lateness.as_ref().map(|it| i128::from(it.len()));
+    prop_assert!(left_the_pacer.is_none_or(|left| left == handed_over));
     prop_assert!(state.seen.keys().all(|name| name.1 <= handed_over));
     prop_assert!(handed_over <= plan.posts());
     prop_assert!(
@@ -436,10 +438,10 @@ async fn a_batch_waits_for_company_no_longer_than_it_lingers() {
         .filter(|got| got.kind == 0)
         .map(|got| (((got.at - start).as_millis() + 5) / 10, got.keys.clone()))
         .collect();
-    // The first goes when the second is due, which waits for company then. The last ends the run.
+    // The first goes when the second is due, which waits for company once that is answered. The last ends the run.
     let expected = [
         (0, vec![1]),
-        (25, vec![2, 3, 4]),
+        (26, vec![2, 3, 4]),
         (55, vec![5, 6, 7]),
         (80, vec![8, 9, 10]),
     ];
@@ -457,7 +459,8 @@ async fn no_more_than_1024_batches_wait_for_the_oldest() {
         ..Plan::of(3000)
     };
     let (ended, _, _dir) = play(&plan).await;
-    assert_eq!((ended.books.posts.read, ended.returned), (1, 1024));
+    // And the one that would be next.
+    assert_eq!((ended.books.posts.read, ended.returned), (1, 1024 + 1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -475,7 +478,8 @@ async fn no_more_than_eight_mebibytes_wait_for_the_oldest() {
         ..Plan::default()
     };
     let (ended, _, _dir) = play(&plan).await;
-    assert_eq!((ended.books.posts.read, ended.returned), (1, 6));
+    // And the one that would be next.
+    assert_eq!((ended.books.posts.read, ended.returned), (1, 6 + 1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -491,6 +495,56 @@ async fn a_stop_is_obeyed_at_once_but_for_the_grace() {
         assert_eq!(ended.elapsed.as_secs(), ends);
         assert_eq!((ended.books.posts.read, ended.returned), (0, 1));
         assert!(ended.failure.is_none());
+    }
+}
+
+/// Ten posts a second, of which the first goes when the second is due, and the others wait for company.
+fn lingering(stop: Duration, grace: Duration, after: Move) -> Plan {
+    Plan {
+        rate: Rate::PerSecond(10.0),
+        batch: BatchLimits {
+            posts: 100,
+            linger: Duration::from_mins(1),
+            ..Plan::default().batch
+        },
+        stop: Some(stop),
+        grace,
+        moves: vec![Move::all(Yes); 3],
+        after,
+        ..Plan::of(100)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_company_at_a_stop_is_sent_or_returned() {
+    let (soon, grace) = (Duration::from_millis(550), Duration::from_secs(7));
+    for (plan, read, returned, ends) in [
+        // It goes, and is answered in 10 ms.
+        (lingering(soon, grace, Move::all(Yes)), 6, 0, 560),
+        // It goes, and is not answered.
+        (lingering(soon, grace, hangs()), 1, 5, 7_550),
+        // It would have no time.
+        (lingering(soon, Duration::ZERO, Move::all(Yes)), 1, 5, 550),
+        // Nothing was ever sent, and nothing will be.
+        (
+            lingering(Duration::from_millis(50), grace, hangs()),
+            0,
+            1,
+            50,
+        ),
+    ] {
+        let (ended, target, dir) = play(&plan).await;
+        assert_eq!((ended.books.posts.read, ended.returned), (read, returned));
+        assert_eq!(ended.elapsed.as_millis(), ends);
+        assert_eq!(place(dir.path()), (read.into(), read));
+        let goes = !plan.grace.is_zero() && plan.stop == Some(soon);
+        let last = target.state().got.last().map(|got| got.keys.clone());
+        let expected = match (goes, plan.stop == Some(soon)) {
+            (true, _) => Some(vec![2, 3, 4, 5, 6]),
+            (false, true) => Some(vec![1]),
+            (false, false) => None,
+        };
+        assert_eq!(last, expected);
     }
 }
 
