@@ -77,8 +77,9 @@ pub(crate) struct Delivery {
     http: Http,
     options: Options,
     gate: Gate,
-    /// Once this is cancelled nothing is tried again and no batch starts; one that has started is sent to its end, since
-    /// records of it may have landed.
+    /// No batch starts once this is cancelled; one that has started is sent to its end, since records of it may have landed.
+    close: CancellationToken,
+    /// Nothing is tried again once this is cancelled, which cancels the one above too.
     drain: CancellationToken,
     /// No attempt starts once this is cancelled.
     halt: CancellationToken,
@@ -113,12 +114,14 @@ impl Delivery {
             bytes_sent: 0,
             latency: crate::summary::histogram(),
         };
+        let drain = CancellationToken::new();
         Self {
             sink,
             http,
             gate: Gate::new(options.in_flight),
             options,
-            drain: CancellationToken::new(),
+            close: drain.child_token(),
+            drain,
             halt: CancellationToken::new(),
             attempts: Mutex::new(attempts),
             health: Mutex::default(),
@@ -127,6 +130,11 @@ impl Delivery {
 
     pub(crate) fn sink(&self) -> &Sink {
         &self.sink
+    }
+
+    /// Starts no batch from now on; what has started goes on.
+    pub(crate) fn close(&self) {
+        self.close.cancel();
     }
 
     /// Starts no batch and tries nothing again from now on; what is on the wire goes on.
@@ -251,8 +259,11 @@ impl Delivery {
         begun: &AtomicBool,
     ) -> Option<Attempt> {
         let ending = async {
-            self.drain.cancelled().await;
-            if !again && begun.load(Ordering::Relaxed) {
+            if again {
+                return self.drain.cancelled().await;
+            }
+            self.close.cancelled().await;
+            if begun.load(Ordering::Relaxed) {
                 self.halt.cancelled().await;
             }
         };

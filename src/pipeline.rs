@@ -45,7 +45,7 @@ const WINDOW_BATCHES: usize = 1024;
 pub(crate) struct Options {
     /// Posts to take at the most.
     pub(crate) count: Option<u64>,
-    /// The run takes no post that is due later.
+    /// The run takes no post that is due later, and after it sends none for the first time.
     pub(crate) duration: Option<Duration>,
     pub(crate) batch: BatchLimits,
     /// Wait for each batch before the next one goes.
@@ -207,6 +207,10 @@ impl Run<'_> {
             if ended && self.window.is_empty() && self.batch.posts.is_empty() {
                 return false;
             }
+            if self.is_over(looked_at) {
+                self.delivery.close();
+                return self.settle_until_told(stop).await;
+            }
             let wake = self.wake_at(&blocked, looked_at);
             let wants_posts = matches!(blocked, Blocked::NoPost);
             tokio::select! {
@@ -249,14 +253,29 @@ impl Run<'_> {
         }
     }
 
+    /// Whether the time of the run is over then.
+    fn is_over(&self, at: Duration) -> bool {
+        self.options.duration.is_some_and(|duration| at >= duration)
+    }
+
+    /// Takes and sends nothing more, and goes on as `until_told` does.
+    async fn settle_until_told(&mut self, stop: &CancellationToken) -> bool {
+        while !self.window.is_empty() && self.failure.is_none() {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return true,
+                () = self.ledger.failed().cancelled() => return true,
+                settled = self.window.next() => self.commit(settled).await,
+            }
+        }
+        self.failure.is_some()
+    }
+
     /// Moves the posts that are due into the batch, as many as it holds, and says why it stopped.
     fn take(&mut self) -> Blocked {
         loop {
             let now = self.start.elapsed();
-            let over = self
-                .options
-                .duration
-                .is_some_and(|duration| now >= duration);
+            let over = self.is_over(now);
             if over && !self.schedule.is_paced()
                 || self.options.count.is_some_and(|count| self.taken >= count)
             {
