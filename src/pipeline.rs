@@ -355,6 +355,8 @@ impl Run<'_> {
                 failure,
             }
         });
+        let is_unanswered = |failed: &Failed| !matches!(failed.fate, Fate::Rejected(_));
+        self.window.new &= failed.iter().any(is_unanswered);
         self.fail(failure);
         let open = failed
             .iter()
@@ -542,7 +544,8 @@ struct Window {
     deliveries: VecDeque<UnderWay>,
     bytes: usize,
     most_batches: usize,
-    /// Nothing has been settled yet: the first batch goes alone, so that a target that is not there gets no more of them.
+    /// The target has not answered yet for all records of a batch: posts go one at a time, so that one that is not there, or
+    /// a topic of it that hangs, holds no more of them.
     new: bool,
 }
 
@@ -623,7 +626,6 @@ impl Window {
         };
         self.bytes -= oldest.bytes;
         self.deliveries.pop_front();
-        self.new = false;
         settled
     }
 }

@@ -433,6 +433,33 @@ async fn all_posts_arrive_in_full_batches_behind_the_first_one() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn posts_go_one_by_one_until_the_target_has_answered_for_all_of_one() {
+    let (yes, never) = (Move::all(Yes), Move::new(What::Each(vec![Never])));
+    let hangs = Move {
+        takes: Duration::from_secs(30),
+        ..Move::new(What::NoAnswer)
+    };
+    let first_post = |pin: &Move, geo: &Move, user: &Move| Plan {
+        moves: [pin, geo, user].map(Clone::clone).to_vec(),
+        retry_for: Duration::from_secs(20),
+        ..Plan::of(12)
+    };
+    for (plan, unproven, expected) in [
+        (first_post(&yes, &yes, &hangs), 1, vec![1, 1, 5, 5]),
+        (first_post(&hangs, &never, &yes), 1, vec![1, 1, 5, 5]),
+        (first_post(&yes, &never, &never), 0, vec![1, 5, 5, 1]),
+    ] {
+        let (ended, target, _dir) = play(&plan).await;
+        let records = ended.books.records.iter();
+        assert_eq!(records.map(|it| it.1.unproven).sum::<u64>(), unproven);
+        let state = target.state();
+        let pins = state.got.iter().filter(|got| got.kind == 0);
+        let sizes: Vec<_> = pins.map(|got| got.keys.len()).collect();
+        assert_eq!(sizes, expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_batch_waits_for_company_no_longer_than_it_lingers() {
     let plan = Plan {
         rate: Rate::PerSecond(10.0),
