@@ -229,8 +229,13 @@ fn a_request_holds_at_most_batch_size_posts() {
         Run::stream(&database.url()).with("--endpoint", "records"),
     ] {
         // The first post goes alone; nothing else ends a batch early.
-        let run = run.with("--linger", "1m");
-        for (size, batches) in [(1, 301), (30, 1 + 10), (70, 1 + 5), (300, 1 + 1)] {
+        let lingering = run.clone().with("--linger", "1m");
+        for (run, size, batches) in [
+            (&run, 1, 301),
+            (&lingering, 30, 1 + 10),
+            (&lingering, 70, 1 + 5),
+            (&lingering, 300, 1 + 1),
+        ] {
             let (ended, landed) = run.clone().with("--batch-size", size).post();
             assert_books(&ended, 301);
             assert_eq!(requests(&ended), 3 * batches, "{size}");

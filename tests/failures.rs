@@ -80,6 +80,16 @@ fn a_line_that_is_wrong_is_a_usage_error_that_names_the_cure() {
             &["--batch-size", "--endpoint record"],
         ),
         (
+            "batch --topic-prefix a --batch-size 1 --linger 1s",
+            64,
+            &["--linger", "--batch-size 1"],
+        ),
+        (
+            "stream --stream-prefix a --endpoint records --batch-size 1 --batch-bytes 1MiB",
+            64,
+            &["--batch-bytes", "--batch-size 1"],
+        ),
+        (
             "stream --partition-key text:",
             64,
             &["--partition-key", "1 to 256"],

@@ -46,7 +46,7 @@ pub(crate) async fn run(
 ) -> Result<Exit, Failure> {
     let (command, options, args, made) = match of {
         Checked::Batch(args) => {
-            let made = post::kafka_rest(&args.run);
+            let made = post::kafka_rest(&args.run, origin);
             ("batch", args.check, args.run.post, made)
         }
         Checked::Stream(args) => {

@@ -56,7 +56,7 @@ pub(crate) async fn batch(
     origin: &Origin,
     stop: &CancellationToken,
 ) -> Result<Exit, Failure> {
-    let (prefix, sink) = kafka_rest(&args)?;
+    let (prefix, sink) = kafka_rest(&args, origin)?;
     Box::pin(run("batch", &prefix, sink, args.post, origin, stop)).await
 }
 
@@ -71,7 +71,8 @@ pub(crate) async fn stream(
 }
 
 /// The prefix and the target of a run of `batch`.
-pub(super) fn kafka_rest(args: &BatchArgs) -> Result<(String, Sink), Failure> {
+pub(super) fn kafka_rest(args: &BatchArgs, origin: &Origin) -> Result<(String, Sink), Failure> {
+    sending::refuse_useless(&args.post.sending, origin)?;
     let prefix = args.topic_prefix.as_ref().map(ToString::to_string);
     let prefix = needed(prefix, &args.post, "--topic-prefix")?;
     let record_key = match args.record_key {
@@ -102,6 +103,7 @@ pub(super) fn kinesis_gateway(
             Endpoint::Record
         }
         EndpointArg::Records => {
+            sending::refuse_useless(&args.post.sending, origin)?;
             if args.post.sending.batch_size.0 > kinesis_gateway::MOST_RECORDS as u64 {
                 return Err(usage(
                     "--batch-size: Kinesis takes at most 500 records in one request",

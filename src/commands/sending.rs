@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     cli::{InFlight as Asked, SendingArgs, TargetArgs},
-    config::secret,
+    config::{Origin, secret},
     delivery,
     failure::{Exit, Failure},
     http::{self, Header, Http, InvokeUrl},
@@ -88,6 +88,21 @@ pub(super) fn batch_limits(args: &SendingArgs, sink: &Sink) -> BatchLimits {
         posts: clamped(args.batch_size.0),
         bytes: clamped(args.batch_bytes.0),
         linger: args.linger,
+    }
+}
+
+/// Refuses flags that do nothing where a request takes one post.
+pub(super) fn refuse_useless(args: &SendingArgs, origin: &Origin) -> Result<(), Failure> {
+    let useless = ["linger", "batch-bytes"];
+    let useless = useless.into_iter().find(|flag| origin.is_flag(flag));
+    match useless.filter(|_| args.batch_size.0 == 1) {
+        None => Ok(()),
+        Some(flag) => {
+            let text = format!(
+                "--{flag} does nothing with --batch-size 1, where a request takes one post and waits for no other"
+            );
+            Err(Failure::new(Exit::Usage, text))
+        }
     }
 }
 
