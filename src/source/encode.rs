@@ -82,8 +82,6 @@ pub(crate) struct Rows {
     times: Vec<Option<WallTime>>,
     /// Keys of rows that were left out because the row before had the same.
     repeated: Vec<Key>,
-    /// Rows that were read and are nothing to whoever reads them.
-    skipped: usize,
 }
 
 impl Rows {
@@ -97,11 +95,6 @@ impl Rows {
 
     pub(crate) fn len(&self) -> usize {
         self.ends.len()
-    }
-
-    /// Rows that were read for these, the left out ones with them.
-    pub(crate) fn read(&self) -> usize {
-        self.ends.len() + self.repeated.len() + self.skipped
     }
 
     /// Bytes of JSON so far.
@@ -172,11 +165,6 @@ impl Rows {
     /// Says when the row that has just ended was recorded; none: at no time that can be told. For each row or for none.
     pub(crate) fn put_time(&mut self, time: Option<WallTime>) {
         self.times.push(time);
-    }
-
-    /// Leaves a row out that nobody asked for.
-    pub(crate) fn skip(&mut self) {
-        self.skipped += 1;
     }
 
     /// Leaves a row out: the one before has the same key.

@@ -1,7 +1,9 @@
-//! One table, read: page by page in key order, or the rows of some keys. Owns its connection and makes a new one when the
+//! One table, read: page by page in an order, or the rows of some keys. Owns its connection and makes a new one when the
 //! database went away; a page that was cut off is read again from its beginning.
 
 use std::{
+    fmt::Write,
+    mem,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -21,10 +23,13 @@ use super::{
 use crate::{failure::Failure, post::Key, retry::Backoff, shard::Shard};
 
 /// JSON that a page holds, about. For each table one is read, one waits and one is taken apart; larger ones are no faster.
-const PAGE_BYTES: usize = 512 * 1024;
-/// The first page is small, so that the first post goes out soon.
+const PAGE_BYTES: usize = 256 * 1024;
+/// The rows of the first page: few, so that the first post goes out soon. No query asks for fewer.
 const FIRST_PAGE: usize = 200;
-const LARGEST_PAGE: usize = 20_000;
+/// The rows that a query asks for at the most.
+const MOST_ROWS: usize = 50_000;
+/// How long a result may be on its way, about: the server keeps it for as long as it is read.
+const QUERY_TIME: Duration = Duration::from_millis(500);
 
 impl RowError {
     /// Whether another try may go well.
@@ -258,12 +263,7 @@ impl Reader {
         options: Options,
         pages: mpsc::Sender<Result<Rows, Failure>>,
     ) {
-        let scanned = if self.table.access(walk).indexed {
-            self.scan_by_page(walk, after, &options, &pages).await
-        } else {
-            self.scan_at_once(walk, after, &options, &pages).await
-        };
-        let ended = match scanned {
+        let ended = match self.scan_all(walk, after, &options, &pages).await {
             Ok(()) => self.count_keyless(options.shard).await,
             Err(failure) => Err(failure),
         };
@@ -272,8 +272,9 @@ impl Reader {
         }
     }
 
-    /// Pages by range: each costs what it holds, and the server never waits for a slow reader.
-    async fn scan_by_page(
+    /// With an index a query for some rows after the other: each costs what it yields, and the server seldom waits for a slow
+    /// reader. Without one a single ordered result: every other query would sort the whole table again.
+    async fn scan_all(
         &mut self,
         walk: Walk,
         mut after: Option<Place>,
@@ -281,98 +282,110 @@ impl Reader {
         pages: &mpsc::Sender<Result<Rows, Failure>>,
     ) -> Result<(), Failure> {
         let table = Arc::clone(&self.table);
-        let mut limit = FIRST_PAGE;
-        loop {
-            let sql = format!(
-                "{}{}{} LIMIT {limit}",
-                table.select(),
-                table.access(walk).hint,
-                table.behind(walk, after, options)
-            );
-            let mut rows = self.page(&sql, walk).await?;
-            let full = rows.read() >= limit;
-            if full
-                && walk == Walk::ByKey
-                && !table.access.unique
-                && let Some(last) = rows.last_key()
-            {
-                // More rows with the last key may follow, so that key is left to the next page.
-                rows.cut(last);
-            }
-            let Some(last) = rows.last() else {
-                if full {
-                    // Nothing here says where to go on.
-                    limit *= 4;
-                    continue;
-                }
-                return Ok(());
-            };
-            after = Some(last);
-            limit =
-                (PAGE_BYTES / (rows.bytes() / rows.len()).max(1)).clamp(FIRST_PAGE, LARGEST_PAGE);
-            if pages.send(Ok(rows)).await.is_err() || !full {
-                return Ok(());
-            }
-        }
-    }
-
-    /// One ordered result: without an index every page would sort the whole table again.
-    async fn scan_at_once(
-        &mut self,
-        walk: Walk,
-        mut after: Option<Place>,
-        options: &Options,
-        pages: &mpsc::Sender<Result<Rows, Failure>>,
-    ) -> Result<(), Failure> {
         let mut patience = Patience::new(self.retry_for);
+        let access = table.access(walk);
+        let mut limit = access.indexed.then_some(FIRST_PAGE);
+        let mut left = options.count.and_then(|count| usize::try_from(count).ok());
         loop {
-            let table = &self.table;
-            let sql = format!("{}{}", table.select(), table.behind(walk, after, options));
-            let before = after;
-            match self.try_scan_at_once(sql, walk, pages, &mut after).await {
-                Ok(()) => return Ok(()),
+            let mut sql = format!("{}{}", table.select(), access.hint);
+            sql.push_str(&table.behind(walk, after, options));
+            if let Some(limit) = limit {
+                let _ = write!(sql, " LIMIT {limit}");
+            }
+            let (before, begun) = (after, Instant::now());
+            let rested = self.connection.is_some();
+            match self.scan_some(sql, walk, limit, pages, &mut after).await {
+                Ok(read) => {
+                    self.is_well(&patience);
+                    patience = Patience::new(self.retry_for);
+                    let Some(asked) = limit.filter(|limit| read >= *limit && !pages.is_closed())
+                    else {
+                        return Ok(());
+                    };
+                    left = left.map(|left| left.saturating_sub(read));
+                    limit = Some(if after == before {
+                        // Nothing here says where to go on.
+                        asked * 4
+                    } else {
+                        next_limit(asked, begun.elapsed(), left)
+                    });
+                }
                 // What the network still held may be read long after the database went, which others have told, or came back.
                 Err(error) if after != before && error.is_transient() => {
                     self.is_well(&patience);
                     patience = Patience::new(self.retry_for);
                     self.drop_rested(&error);
                 }
+                Err(error) if rested && error.is_transient() => self.drop_rested(&error),
                 Err(error) => self.wait_or_fail(&error, &mut patience).await?,
             }
         }
     }
 
-    /// `after` moves on with every page that was taken.
-    async fn try_scan_at_once(
+    /// The rows of one query in pages, and how many it has yielded. `after` moves on with every page that was taken. `limit`:
+    /// the query yields no more, though there may be more.
+    async fn scan_some(
         &mut self,
         sql: String,
         walk: Walk,
+        limit: Option<usize>,
         pages: &mpsc::Sender<Result<Rows, Failure>>,
         after: &mut Option<Place>,
-    ) -> Result<(), RowError> {
+    ) -> Result<usize, RowError> {
         let table = Arc::clone(&self.table);
+        let room = self.room;
         let connection = self.connection().await?;
-        connection.let_reader_pause().await?;
+        if limit.is_none() {
+            connection.let_reader_pause().await?;
+        }
         let mut stream = connection.fetch(sql);
-        let mut rows = Rows::default();
+        let mut rows = Rows::with_room(room);
+        let mut read = 0;
         while let Some(row) = stream.next().await {
             let row = row?;
+            read += 1;
             let full = rows.bytes() >= PAGE_BYTES || (after.is_none() && rows.len() >= FIRST_PAGE);
             if full && row.key(table.key)? != rows.last_key() {
                 *after = rows.last();
-                if pages.send(Ok(std::mem::take(&mut rows))).await.is_err() {
-                    return Ok(());
+                let room = rows.bytes() + rows.bytes() / 16;
+                if pages.send(Ok(mem::take(&mut rows))).await.is_err() {
+                    return Ok(read);
                 }
+                rows = Rows::with_room(room);
             }
             add(&row, &table, walk, &mut rows)?;
+        }
+        drop(stream);
+        self.room = rows.bytes() + rows.bytes() / 16;
+        let full = limit.is_some_and(|limit| read >= limit);
+        if full
+            && walk == Walk::ByKey
+            && !table.access.unique
+            && let Some(last) = rows.last_key()
+        {
+            // More rows with the last key may follow, so that key is left to the next query.
+            rows.cut(last);
         }
         if rows.len() > 0 {
             *after = rows.last();
             // Nobody takes it if the run has ended.
             let _ = pages.send(Ok(rows)).await;
         }
-        Ok(())
+        Ok(read)
     }
+}
+
+/// For how many rows to ask next. One query after the other costs time in which nobody works, and a result that is read
+/// slowly costs the server: so many rows as are taken in about [`QUERY_TIME`], and not many more than are `left` to take.
+fn next_limit(asked: usize, took: Duration, left: Option<usize>) -> usize {
+    let limit = if took < QUERY_TIME {
+        asked * 2
+    } else {
+        asked / 2
+    };
+    // Where all have been taken, not all of them were posts.
+    let left = left.filter(|left| *left > 0).unwrap_or(limit);
+    limit.min(left).clamp(FIRST_PAGE, MOST_ROWS)
 }
 
 /// Adds a row unless it is nothing to this walk: one without a key; by key, one that follows another with the same, which
@@ -392,7 +405,6 @@ fn add(row: &Row, table: &Table, walk: Walk, rows: &mut Rows) -> Result<(), RowE
     if walk == Walk::ByTime {
         let usable = time.is_some_and(|time| column.range.contains(time));
         if !usable || rows.last() == Some(Place { time, key }) {
-            rows.skip();
             return Ok(());
         }
     }
