@@ -36,7 +36,7 @@ use crate::{
 };
 
 /// Records that may be unsettled at a time, in bytes. Bounds the memory of a run.
-const WINDOW_BYTES: usize = 8 * 1024 * 1024;
+const WINDOW_BYTES: usize = 6 * 1024 * 1024;
 /// Batches that may be unsettled at a time. Where a batch is a single post, bytes alone would let too many wait.
 const WINDOW_BATCHES: usize = 1024;
 

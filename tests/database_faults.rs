@@ -367,7 +367,7 @@ fn a_server_that_is_impatient_with_slow_readers_does_not_end_a_slow_run() {
         ("index", "PRIMARY KEY", 2_000, 11_000, "100/s", 500, true),
         ("index", "", 2_000, 15_000, "100/s", 500, false),
         ("random", "PRIMARY KEY", 2_000, 100, "400/s", 2_200, true),
-        ("time", "PRIMARY KEY", 10_000, 100, "40/s", 300, true),
+        ("time", "PRIMARY KEY", 10_000, 100, "20/s", 160, true),
     ] {
         let (sandbox, server) = (Sandbox::new(), Server::start());
         server.fill(posts, bytes, key);
