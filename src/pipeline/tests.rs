@@ -505,7 +505,7 @@ async fn no_more_than_1024_batches_wait_for_the_oldest() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_more_than_eight_mebibytes_wait_for_the_oldest() {
+async fn no_more_than_six_mebibytes_wait_for_the_oldest() {
     // Three records of half a mebibyte each.
     let plan = Plan {
         chunks: vec![(Duration::ZERO, vec![512 * 1024; 40])],
@@ -520,7 +520,7 @@ async fn no_more_than_eight_mebibytes_wait_for_the_oldest() {
     };
     let (ended, _, _dir) = play(&plan).await;
     // And the one that would be next.
-    assert_eq!((ended.books.posts.read, ended.returned), (1, 6 + 1));
+    assert_eq!((ended.books.posts.read, ended.returned), (1, 4 + 1));
 }
 
 #[tokio::test(start_paused = true)]

@@ -160,8 +160,9 @@ fn is_plain_success(sent: usize, body: &[u8]) -> bool {
 fn behind_receipt(json: &[u8]) -> Option<&[u8]> {
     let behind_number = |json: &'_ [u8]| {
         let digits = json.iter().take_while(|it| it.is_ascii_digit()).count();
-        // As many as fit into 64 bits whatever they are.
-        (1..=18).contains(&digits).then_some(digits)
+        // As many as fit into 64 bits whatever they are; JSON has no leading zeros.
+        let is_number = (1..=18).contains(&digits) && (digits == 1 || json[0] != b'0');
+        is_number.then_some(digits)
     };
     let (first, second) = if json.starts_with(br#"{"partition""#) {
         (&br#"{"partition":"#[..], &br#","offset":"#[..])
