@@ -737,6 +737,11 @@ impl Connection {
         }
     }
 
+    /// Whether the database is a file, which a query that is read keeps from those who would write to it.
+    fn is_file(&self) -> bool {
+        matches!(self, Self::Sqlite(_))
+    }
+
     async fn close(self) -> Result<(), sqlx::Error> {
         match self {
             Self::MySql(connection) => connection.close().await,

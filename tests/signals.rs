@@ -93,6 +93,33 @@ fn a_signal_gives_a_hanging_target_its_grace_and_returns_the_posts() {
 }
 
 #[test]
+fn a_run_that_is_stopped_before_its_first_post_leaves_the_place_of_the_run_before() {
+    let (sandbox, mut receiver) = (Sandbox::new(), Receiver::start(&[]));
+    sandbox.seeded(20);
+    let start = |url: &str, more: &[&str]| {
+        #[rustfmt::skip]
+        let line = [
+            "batch", "--topic-prefix", "t", "--database-url", "sqlite:seed.db", "--invoke-url", url, "--format", "json",
+            "--state-dir", "kept", "--order", "index",
+        ];
+        sandbox.start(line.iter().chain(more))
+    };
+    let url = receiver.url();
+    let ended = start(&url, &["--rate", "max", "-n", "7"]).wait();
+    assert_eq!(ended.code(), 0, "{ended:?}");
+    let target = Target::start(|_| Reply::Hang);
+    let run = start(&target.url(), &[]);
+    until("question", || (!target.asked().is_empty()).then_some(()));
+    run.signal("INT");
+    let ended = run.wait();
+    assert_eq!(ended.code(), 0, "{ended:?}");
+    assert_eq!(ended.summary()["posts"]["read"], 0, "{ended:?}");
+    let ended = start(&url, &["--rate", "max", "--resume"]).wait();
+    assert_eq!(ended.summary()["posts"]["delivered"], 13, "{ended:?}");
+    assert_eq!(receiver.landed("t.pin").len(), 20);
+}
+
+#[test]
 fn posts_that_wait_for_company_at_a_signal_are_in_the_books_and_arrive_once() {
     for (grace, waited_go) in [("8s", true), ("0s", false)] {
         let (sandbox, mut receiver) = (Sandbox::new(), Receiver::start(&[]));

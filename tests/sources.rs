@@ -1,10 +1,11 @@
 //! Seed databases as other people have them: their tables, keys, indexes and faults.
 
-use std::{collections::HashSet, ops::RangeInclusive};
+use std::{collections::HashSet, ops::RangeInclusive, time::Duration};
 
 use serde_json::Value;
+use sqlx::{ConnectOptions, sqlite::SqliteConnectOptions};
 
-use crate::support::{Database, KINDS, Run, Sandbox};
+use crate::support::{Database, KINDS, Receiver, Run, Sandbox, until};
 
 /// The table of each kind and what its key column is called, unless a test says otherwise.
 const TABLES: [(&str, &str); 3] = [
@@ -686,4 +687,32 @@ fn sqlite_and_mysql_give_the_same_bytes() {
             .landed()
     };
     assert!(order(file) == order(server));
+}
+
+#[test]
+fn a_slow_run_keeps_nobody_from_writing_to_the_file() {
+    let (sandbox, mut receiver) = (Sandbox::new(), Receiver::start(&[]));
+    sandbox.seeded(2_000);
+    let url = receiver.url();
+    #[rustfmt::skip]
+    let run = sandbox.start([
+        "batch", "--topic-prefix", "t", "--database-url", "sqlite:seed.db", "--invoke-url", &url, "--order", "index",
+        "--rate", "20/s", "--linger", "0s",
+    ]);
+    until("first post", || receiver.has("t.user").then_some(()));
+    // A page of pins is enough for several seconds.
+    let written = tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let file = SqliteConnectOptions::new()
+            .filename(sandbox.path().join("seed.db"))
+            .busy_timeout(Duration::from_secs(2));
+        let mut connection = file.connect().await.unwrap();
+        sqlx::query("UPDATE pinterest_data SET title = 'new' WHERE \"index\" = 0")
+            .execute(&mut connection)
+            .await
+    });
+    assert_eq!(written.unwrap().rows_affected(), 1);
+    run.signal("TERM");
+    let ended = run.wait();
+    assert_eq!(ended.code(), 0, "{ended:?}");
+    assert!(receiver.landed("t.pin").len() < 2_000);
 }

@@ -48,8 +48,11 @@ pub(crate) struct Demo {
 
 impl Demo {
     /// Starts the receiver, then makes the seed database on first use. The receiver's lock keeps a second demo in the same
-    /// directory out.
-    pub(crate) async fn start(args: &PostArgs, stop: &CancellationToken) -> Result<Self, Failure> {
+    /// directory out. None if `stop` came first.
+    pub(crate) async fn start(
+        args: &PostArgs,
+        stop: &CancellationToken,
+    ) -> Result<Option<Self>, Failure> {
         let receiver = Receiver::start(receiver::Options {
             listen: "127.0.0.1:0".to_owned(),
             data_dir: Some(DIRECTORY.into()),
@@ -80,13 +83,16 @@ impl Demo {
                 seeding::make_file(path, Samples::new(POSTS, RANDOM_SEED), &progress, stop).await?;
             drop(progress);
             if !made {
-                return Err(Failure::new(
-                    Exit::CannotWrite,
-                    format!("stopped while making {SEED_DATABASE}"),
-                ));
+                if !args.output.quiet {
+                    say(&format!(
+                        "Stopped while making {SEED_DATABASE}; nothing was posted."
+                    ));
+                }
+                receiver.stop().await?;
+                return Ok(None);
             }
         }
-        Ok(Self { receiver })
+        Ok(Some(Self { receiver }))
     }
 
     pub(crate) fn invoke_url(&self) -> Result<InvokeUrl, Failure> {

@@ -189,7 +189,9 @@ async fn run(
     let (database, demo) = if let Some(database) = database {
         (database, None)
     } else {
-        let demo = Demo::start(&args, stop).await?;
+        let Some(demo) = Demo::start(&args, stop).await? else {
+            return Ok(Exit::Success);
+        };
         args.target.invoke_url = Some(demo.invoke_url()?);
         (Demo::database(), Some(demo))
     };
@@ -559,14 +561,17 @@ impl Plan {
         let delivery = Arc::new(Delivery::new(self.sink.clone(), http, delivery));
         let mut source = self.source_options(options.count);
         source.history = self.tempo.map(|_| History::new(args.max_gap));
-        let read = self.database.clone().read(source);
-        let Some(posts) = stop.run_until_cancelled(read).await else {
+        let prepared = async {
+            let posts = self.database.clone().read(source).await?;
+            delivery.look_for_targets().await;
+            Ok(posts)
+        };
+        let Some(posts) = stop.run_until_cancelled(prepared).await else {
             let ended = Ended::before_the_first_post();
             report::give(&facts, &ended, &delivery.attempts(), 0, form).await?;
             return Ok(Exit::Success);
         };
         let mut posts = posts?;
-        stop.run_until_cancelled(delivery.look_for_targets()).await;
         if self.resumed.is_none()
             && let Some(old) = checkpoint::retire(&state_dir)?
             && !quiet

@@ -36,6 +36,20 @@ impl RowError {
     fn is_transient(&self) -> bool {
         matches!(self, Self::Database(error) if is_transient(error))
     }
+
+    /// Whether the server's limit on the time of a statement has ended it: `max_statement_time` of MariaDB,
+    /// `max_execution_time` of MySQL.
+    fn is_overdue(&self) -> bool {
+        matches!(self, Self::Database(error) if matches!(number(error), Some(1969 | 3024)))
+    }
+}
+
+/// The number of an error that the server sent, if it is one of MySQL's.
+fn number(error: &sqlx::Error) -> Option<u16> {
+    error
+        .as_database_error()?
+        .try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>()
+        .map(sqlx::mysql::MySqlDatabaseError::number)
 }
 
 /// Whether the database may be back in a moment: the connection broke or the server is going down or coming up.
@@ -45,19 +59,16 @@ pub(super) fn is_transient(error: &sqlx::Error) -> bool {
         | sqlx::Error::Tls(_)
         | sqlx::Error::Protocol(_)
         | sqlx::Error::WorkerCrashed => true,
-        sqlx::Error::Database(error) => {
-            let number = error
-                .try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>()
-                .map(sqlx::mysql::MySqlDatabaseError::number);
+        sqlx::Error::Database(cause) => {
             // Too many connections, server shutdown, query interrupted, lock wait, deadlock, connection killed, idle for
             // too long, …
             matches!(
-                number,
+                number(error),
                 Some(
                     1040 | 1053 | 1077 | 1079 | 1152 | 1158
                         ..=1161 | 1205 | 1213 | 1317 | 1927 | 2006 | 2013 | 4031
                 )
-            ) || error.code().is_some_and(|code| code == "5")
+            ) || cause.code().is_some_and(|code| code == "5")
         }
         _ => false,
     }
@@ -295,14 +306,13 @@ impl Reader {
             let (before, begun) = (after, Instant::now());
             let rested = self.connection.is_some();
             match self.scan_some(sql, walk, limit, pages, &mut after).await {
-                Ok(read) => {
+                Ok(Scanned { rows, more }) => {
                     self.is_well(&patience);
                     patience = Patience::new(self.retry_for);
-                    let Some(asked) = limit.filter(|limit| read >= *limit && !pages.is_closed())
-                    else {
+                    let Some(asked) = limit.filter(|_| more && !pages.is_closed()) else {
                         return Ok(());
                     };
-                    left = left.map(|left| left.saturating_sub(read));
+                    left = left.map(|left| left.saturating_sub(rows));
                     limit = Some(if after == before {
                         // Nothing here says where to go on.
                         asked * 4
@@ -311,10 +321,11 @@ impl Reader {
                     });
                 }
                 // What the network still held may be read long after the database went, which others have told, or came back.
-                Err(error) if after != before && error.is_transient() => {
+                Err(error) if after != before && (error.is_transient() || error.is_overdue()) => {
                     self.is_well(&patience);
                     patience = Patience::new(self.retry_for);
                     self.drop_rested(&error);
+                    limit = limit.map(|asked| next_limit(asked, QUERY_TIME, left));
                 }
                 Err(error) if rested && error.is_transient() => self.drop_rested(&error),
                 Err(error) => self.wait_or_fail(&error, &mut patience).await?,
@@ -322,8 +333,8 @@ impl Reader {
         }
     }
 
-    /// The rows of one query in pages, and how many it has yielded. `after` moves on with every page that was taken. `limit`:
-    /// the query yields no more, though there may be more.
+    /// The rows of one query in pages. `after` moves on with every page that was taken. `limit`: the query yields no more,
+    /// though there may be more.
     async fn scan_some(
         &mut self,
         sql: String,
@@ -331,28 +342,39 @@ impl Reader {
         limit: Option<usize>,
         pages: &mpsc::Sender<Result<Rows, Failure>>,
         after: &mut Option<Place>,
-    ) -> Result<usize, RowError> {
+    ) -> Result<Scanned, RowError> {
         let table = Arc::clone(&self.table);
         let room = self.room;
         let connection = self.connection().await?;
         if limit.is_none() {
             connection.let_reader_pause().await?;
         }
+        // Who writes to the file waits until no query reads it, and the next one waits for him: one that stays open until its
+        // page is taken might wait for itself.
+        let one_page = limit.is_some() && connection.is_file();
         let mut stream = connection.fetch(sql);
         let mut rows = Rows::with_room(room);
         let mut read = 0;
+        let mut cut = false;
         while let Some(row) = stream.next().await {
             let row = row?;
-            read += 1;
             let full = rows.bytes() >= PAGE_BYTES || (after.is_none() && rows.len() >= FIRST_PAGE);
             if full && row.key(table.key)? != rows.last_key() {
+                if one_page {
+                    cut = true;
+                    break;
+                }
                 *after = rows.last();
                 let room = rows.bytes() + rows.bytes() / 16;
                 if pages.send(Ok(mem::take(&mut rows))).await.is_err() {
-                    return Ok(read);
+                    return Ok(Scanned {
+                        rows: read,
+                        more: true,
+                    });
                 }
                 rows = Rows::with_room(room);
             }
+            read += 1;
             add(&row, &table, walk, &mut rows)?;
         }
         drop(stream);
@@ -371,8 +393,19 @@ impl Reader {
             // Nobody takes it if the run has ended.
             let _ = pages.send(Ok(rows)).await;
         }
-        Ok(read)
+        Ok(Scanned {
+            rows: read,
+            more: full || cut,
+        })
     }
+}
+
+/// What a query has come to.
+struct Scanned {
+    /// The rows it has yielded.
+    rows: usize,
+    /// Whether there may be more behind them.
+    more: bool,
 }
 
 /// For how many rows to ask next. One query after the other costs time in which nobody works, and a result that is read
