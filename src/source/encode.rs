@@ -102,6 +102,11 @@ impl Rows {
         self.text.len()
     }
 
+    /// Room for as many bytes again, and some more.
+    pub(crate) fn room(&self) -> usize {
+        self.bytes() + self.bytes() / 16
+    }
+
     pub(crate) fn last_key(&self) -> Option<Key> {
         self.ends.last().map(|(key, _)| *key)
     }

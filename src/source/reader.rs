@@ -141,7 +141,7 @@ impl Reader {
                 |rows, row| add(row, &table, walk, rows),
             )
             .await?;
-        self.room = rows.bytes() + rows.bytes() / 16;
+        self.room = rows.room();
         Ok(rows)
     }
 
@@ -365,7 +365,7 @@ impl Reader {
                     break;
                 }
                 *after = rows.last();
-                let room = rows.bytes() + rows.bytes() / 16;
+                let room = rows.room();
                 if pages.send(Ok(mem::take(&mut rows))).await.is_err() {
                     return Ok(Scanned {
                         rows: read,
@@ -378,7 +378,7 @@ impl Reader {
             add(&row, &table, walk, &mut rows)?;
         }
         drop(stream);
-        self.room = rows.bytes() + rows.bytes() / 16;
+        self.room = rows.room();
         let full = limit.is_some_and(|limit| read >= limit);
         if full
             && walk == Walk::ByKey

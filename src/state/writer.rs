@@ -1,7 +1,8 @@
 //! Writes checkpoints on a thread of its own: the newest wins, so a slow disk delays nobody.
 //!
-//! A crash of the process costs what was settled during one write and the two milliseconds after it. A loss of power costs a second more, since only then
-//! is the disk waited for. No checkpoint gets a name before the undelivered records that it passes are on the disk.
+//! A crash of the process costs what was settled during one write and the two milliseconds after it. A loss of power costs a
+//! second more, since only then is the disk waited for. No checkpoint gets a name before the undelivered records that it
+//! passes are on the disk.
 
 use std::{
     fs,
