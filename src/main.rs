@@ -1,13 +1,14 @@
 //! The binary: parses, starts the log, listens for signals, runs, exits. The only place that ends the process.
 
 use std::{
-    panic::{self, AssertUnwindSafe},
+    panic,
     process::{self, ExitCode},
+    thread,
 };
 
 use pinemu::{Command, Exit, Failure};
 use tokio::{
-    runtime::Runtime,
+    runtime,
     signal::unix::{SignalKind, signal},
 };
 use tokio_util::sync::CancellationToken;
@@ -22,25 +23,31 @@ fn main() -> ExitCode {
         let text = format!("this is a bug, please report it: {panic}");
         pinemu::report(&Failure::new(Exit::Bug, text));
     }));
-    match panic::catch_unwind(AssertUnwindSafe(|| run(command))) {
-        Ok(Ok(exit)) => exit.into(),
-        Ok(Err(failure)) => fail(&failure),
-        // The hook has told of it.
-        Err(_) => Exit::Bug.into(),
+    match run(command) {
+        Ok(exit) => exit.into(),
+        Err(failure) => fail(&failure),
     }
 }
 
 fn run(command: Command) -> Result<Exit, Failure> {
     let bug = |error: std::io::Error| Failure::new(Exit::Bug, format!("cannot start: {error}"));
-    let runtime = Runtime::new().map_err(bug)?;
-    let exit = runtime.block_on(async {
+    // One more than a pager can hold up that does not read on: signals are still heard.
+    let workers = thread::available_parallelism().map_or(1, Into::into).max(2);
+    let runtime = runtime::Builder::new_multi_thread()
+        .worker_threads(workers)
+        .enable_all()
+        .build()
+        .map_err(bug)?;
+    let ended = runtime.block_on(async {
         let stop = CancellationToken::new();
         listen(stop.clone()).map_err(bug)?;
-        Box::pin(command.run(stop)).await
+        // As a task, on a worker: this thread would have to be woken for all that the others have for it.
+        Ok(tokio::spawn(command.run(stop)).await)
     });
     // What is still being read or sent has been given up; waiting for it would hold the exit.
     runtime.shutdown_background();
-    exit
+    // It panicked, of which the hook has told.
+    ended?.unwrap_or(Ok(Exit::Bug))
 }
 
 /// The first signal asks the run to end in order, the second ends it at once.
