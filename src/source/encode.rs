@@ -214,15 +214,24 @@ impl Rows {
 
 /// A key as the server prints it; `ZEROFILL` prints leading zeros.
 pub(crate) fn key(raw: &[u8]) -> Option<Key> {
-    let text = std::str::from_utf8(raw).ok()?;
-    // Nearly all keys fit into 64 bits, which are read several times as fast.
-    let number = match text.parse::<i64>() {
-        Ok(number) => number.into(),
-        Err(_) => text.parse().ok()?,
+    let number = match few_digits(raw) {
+        Some(number) => number.into(),
+        None => std::str::from_utf8(raw).ok()?.parse().ok()?,
     };
     (Key::MIN.0..=Key::MAX.0)
         .contains(&number)
         .then_some(Key(number))
+}
+
+/// What nearly all keys are, read several times as fast: digits, and no more of them than fit into 64 bits.
+fn few_digits(raw: &[u8]) -> Option<i64> {
+    if !(1..19).contains(&raw.len()) {
+        return None;
+    }
+    raw.iter().try_fold(0, |number, byte| {
+        let digit = byte.is_ascii_digit().then(|| byte - b'0')?;
+        Some(number * 10 + i64::from(digit))
+    })
 }
 
 /// Digits as they are, but JSON allows no leading zeros.
@@ -463,6 +472,12 @@ mod tests {
     #[test]
     fn a_key_is_any_integer_that_the_database_can_hold() {
         assert_eq!(key(b"00012"), Some(Key(12)));
+        assert_eq!(key(b"-7"), Some(Key(-7)));
+        assert_eq!(
+            key(b"999999999999999999"),
+            Some(Key(999_999_999_999_999_999))
+        );
+        assert_eq!(key(b"0000000000000000000000007"), Some(Key(7)));
         assert_eq!(key(b"-9223372036854775808"), Some(Key::MIN));
         assert_eq!(key(b"18446744073709551615"), Some(Key::MAX));
         for no in [&b"18446744073709551616"[..], b"", b"1.5", b"a", b"\xff"] {
