@@ -215,17 +215,7 @@ impl Delivery {
             .collect();
         let mut settled = Vec::new();
         while let Some(parcel) = parcels.pop() {
-            let entry = |post: &usize| {
-                let post = &posts[*post];
-                let record = post.records[kind].clone()?;
-                Some(Entry {
-                    key: post.key,
-                    record,
-                })
-            };
-            let entries: Vec<Entry> = parcel.posts.iter().filter_map(entry).collect();
-            let again = parcel.attempts > 0;
-            let Some(attempt) = self.attempt(kind, &entries, again, begun).await else {
+            let Some(attempt) = self.attempt(kind, posts, &parcel, begun).await else {
                 parcels.push(parcel);
                 break;
             };
@@ -254,10 +244,11 @@ impl Delivery {
     async fn attempt(
         &self,
         kind: Kind,
-        entries: &[Entry],
-        again: bool,
+        posts: &[Post],
+        parcel: &Parcel,
         begun: &AtomicBool,
     ) -> Option<Attempt> {
+        let again = parcel.attempts > 0;
         let ending = async {
             if again {
                 return self.drain.cancelled().await;
@@ -274,7 +265,11 @@ impl Delivery {
         };
         begun.store(true, Ordering::Relaxed);
         // Made only now, so that what waits does not hold its records twice.
-        let request = self.sink.request(kind, entries);
+        let request = {
+            let entry = |post: &usize| Entry::of(&posts[*post], kind);
+            let entries: Vec<Entry<'_>> = parcel.posts.iter().filter_map(entry).collect();
+            self.sink.request(kind, &entries)
+        };
         let started = pass.sent;
         {
             // Now, not once it is answered: the end of a run may cut it short.
@@ -287,7 +282,7 @@ impl Delivery {
         let took = started.elapsed();
         let (verdicts, retry_after) = match &answer {
             Ok(answer) => (
-                self.sink.verdicts(entries.len(), answer),
+                self.sink.verdicts(parcel.posts.len(), answer),
                 answer.retry_after,
             ),
             Err(no_answer) => {
@@ -299,7 +294,7 @@ impl Delivery {
                     Some(exit) if !self.has_settled() => Verdict::Stop(exit, reason),
                     _ => Verdict::Retry(reason),
                 };
-                (vec![verdict; entries.len()], None)
+                (vec![verdict; parcel.posts.len()], None)
             }
         };
         pass.end(how_it_ended(answer.is_ok(), &verdicts));

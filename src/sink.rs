@@ -17,7 +17,7 @@ use serde::Deserialize;
 
 use crate::{
     failure::Exit,
-    post::{Key, Kind, Record},
+    post::{Key, Kind, Post},
 };
 use kafka_rest::KafkaRest;
 use kinesis_gateway::KinesisGateway;
@@ -34,10 +34,20 @@ pub(crate) enum Sink {
 }
 
 /// A record on its way, with the key of its row.
-#[derive(Debug, Clone)]
-pub(crate) struct Entry {
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Entry<'a> {
     pub(crate) key: Key,
-    pub(crate) record: Record,
+    pub(crate) record: &'a [u8],
+}
+
+impl<'a> Entry<'a> {
+    /// The record of this kind, if the post has one to send.
+    pub(crate) fn of(post: &'a Post, kind: Kind) -> Option<Self> {
+        Some(Self {
+            key: post.key,
+            record: post.records[kind].as_ref()?,
+        })
+    }
 }
 
 /// The verb of a request.
@@ -206,7 +216,7 @@ impl Sink {
     }
 
     /// One request for all of `entries`, in their order. Not more of them than [`Sink::request_limit`].
-    pub(crate) fn request(&self, kind: Kind, entries: &[Entry]) -> Request {
+    pub(crate) fn request(&self, kind: Kind, entries: &[Entry<'_>]) -> Request {
         match self {
             Self::KafkaRest(sink) => sink.request(kind, entries),
             Self::KinesisGateway(sink) => sink.request(kind, entries),
@@ -230,7 +240,7 @@ impl Sink {
     }
 
     /// What a record adds to the body of its request, in bytes.
-    pub(crate) fn size(&self, key: Key, record: &Record) -> usize {
+    pub(crate) fn size(&self, key: Key, record: &[u8]) -> usize {
         match self {
             Self::KafkaRest(sink) => sink.size(key, record),
             Self::KinesisGateway(sink) => sink.size(key, record),

@@ -62,13 +62,10 @@ pub(super) async fn run(plan: &Plan, stop: &CancellationToken) -> Result<Exit, F
 
 fn show(sink: &Sink, base: &str, headers: &str, batch: &[Post]) -> Result<(), Failure> {
     for kind in Kind::ALL {
-        let entry = |post: &Post| {
-            Some(Entry {
-                key: post.key,
-                record: post.records[kind].clone()?,
-            })
-        };
-        let entries: Vec<Entry> = batch.iter().filter_map(entry).collect();
+        let entries: Vec<Entry<'_>> = batch
+            .iter()
+            .filter_map(|post| Entry::of(post, kind))
+            .collect();
         let request = sink.request(kind, &entries);
         let text = format!(
             "{} {base}{}\nContent-Type: {}\nAccept: {}\n{headers}\n{}\n\n",

@@ -12,7 +12,7 @@ use serde::{Deserialize, de::IgnoredAny};
 use super::{Answer, Described, Entry, Listed, Method, Reason, Request, Verdict, by_status};
 use crate::{
     failure::Exit,
-    post::{Key, Kind, PerKind, Record},
+    post::{Key, Kind, PerKind},
 };
 
 const CONTENT_TYPE: &str = "application/vnd.kafka.json.v2+json";
@@ -60,10 +60,10 @@ impl KafkaRest {
         (self.record_key == RecordKey::Index).then(|| key.to_string())
     }
 
-    pub(crate) fn request(&self, kind: Kind, entries: &[Entry]) -> Request {
+    pub(crate) fn request(&self, kind: Kind, entries: &[Entry<'_>]) -> Request {
         let size: usize = entries
             .iter()
-            .map(|entry| self.size(entry.key, &entry.record))
+            .map(|entry| self.size(entry.key, entry.record))
             .sum();
         let mut body = BytesMut::with_capacity(size + 16);
         body.put_slice(br#"{"records":["#);
@@ -77,7 +77,7 @@ impl KafkaRest {
                     body.put_slice(format!(r#"{{"key":"{}","value":"#, entry.key).as_bytes());
                 }
             }
-            body.put_slice(&entry.record);
+            body.put_slice(entry.record);
             body.put_u8(b'}');
         }
         body.put_slice(b"]}");
@@ -90,7 +90,7 @@ impl KafkaRest {
         }
     }
 
-    pub(crate) fn size(&self, key: Key, record: &Record) -> usize {
+    pub(crate) fn size(&self, key: Key, record: &[u8]) -> usize {
         let key = match self.record_key {
             RecordKey::None => 0,
             RecordKey::Index => r#""key":"","#.len() + digits(key),
@@ -341,13 +341,11 @@ mod tests {
         std::str::from_utf8(&request.body).unwrap()
     }
 
-    fn entries(keys: &[i128]) -> Vec<Entry> {
-        keys.iter()
-            .map(|&key| Entry {
-                key: Key(key),
-                record: Bytes::from(format!(r#"{{"index":{key}}}"#)),
-            })
-            .collect()
+    fn entry(key: i128, record: &str) -> Entry<'_> {
+        Entry {
+            key: Key(key),
+            record: record.as_bytes(),
+        }
     }
 
     fn answer(status: u16, body: &str) -> Answer {
@@ -407,7 +405,8 @@ mod tests {
     #[test]
     fn a_request_holds_the_records_in_order_and_nothing_that_a_proxy_could_refuse() {
         let sink = KafkaRest::new("0abf7f0cd605", RecordKey::None);
-        let request = sink.request(Kind::Pin, &entries(&[1, 2]));
+        let entries = [entry(1, r#"{"index":1}"#), entry(2, r#"{"index":2}"#)];
+        let request = sink.request(Kind::Pin, &entries);
         assert_eq!(&*request.path, "/topics/0abf7f0cd605.pin");
         assert_eq!(request.content_type, "application/vnd.kafka.json.v2+json");
         assert_eq!(
@@ -419,7 +418,7 @@ mod tests {
     #[test]
     fn a_record_key_is_a_json_string() {
         let sink = KafkaRest::new("p", RecordKey::Index);
-        let request = sink.request(Kind::User, &entries(&[-7]));
+        let request = sink.request(Kind::User, &[entry(-7, r#"{"index":-7}"#)]);
         assert_eq!(
             body_text(&request),
             r#"{"records":[{"key":"-7","value":{"index":-7}}]}"#
@@ -431,13 +430,10 @@ mod tests {
         for record_key in [RecordKey::None, RecordKey::Index] {
             let sink = KafkaRest::new("p", record_key);
             for key in [-12, -1, 0, 9, 10, 99, 100, Key::MIN.0, Key::MAX.0] {
-                let one = sink.request(Kind::Pin, &entries(&[key])).body.len();
-                let two = sink.request(Kind::Pin, &entries(&[key, key])).body.len();
-                assert_eq!(
-                    two - one,
-                    sink.size(Key(key), &entries(&[key])[0].record),
-                    "{key}"
-                );
+                let entry = entry(key, r#"{"index":1}"#);
+                let one = sink.request(Kind::Pin, &[entry]).body.len();
+                let two = sink.request(Kind::Pin, &[entry, entry]).body.len();
+                assert_eq!(two - one, sink.size(entry.key, entry.record), "{key}");
             }
         }
     }

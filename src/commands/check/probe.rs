@@ -62,7 +62,10 @@ pub(super) async fn send(
 
 /// The row, and whether the record was acknowledged.
 async fn send_one(target: &Target<'_>, kind: Kind, record: Record, name: String) -> (Row, bool) {
-    let entry = Entry { key: KEY, record };
+    let entry = Entry {
+        key: KEY,
+        record: &record,
+    };
     let request = target.sink.request(kind, &[entry]);
     let place = target.sink.target(kind);
     let answer = match target.http.send(&request).await {
@@ -121,7 +124,7 @@ async fn errors_row(target: &Target<'_>) -> Row {
     const NAME: &str = "gateway errors";
     let entry = Entry {
         key: KEY,
-        record: Record::from_static(b"{}"),
+        record: b"{}",
     };
     let request = target.sink.request(Kind::Pin, &[entry]);
     let path = request.path.replacen(
