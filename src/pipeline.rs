@@ -24,7 +24,7 @@ use crate::{
     digest::Digest,
     failure::{Exit, Failure},
     pace::Schedule,
-    post::{PerKind, Post},
+    post::{Kind, PerKind, Post},
     progress::Progress,
     sink::{Failed, Fate, Sink},
     source::Posts,
@@ -35,8 +35,11 @@ use crate::{
     summary::{Books, grouped, histogram},
 };
 
-/// Records that may be unsettled at a time, in bytes. Bounds the memory of a run.
-const WINDOW_BYTES: usize = 6 * 1024 * 1024;
+/// Records that may be unsettled at a time, in bytes, so that all requests that go by themselves have some to carry. Bounds
+/// the memory of a run; what is in the processor's cache is sent faster.
+const WINDOW_BYTES: usize = 3 * 1024 * 1024;
+/// The same where the user asks for more requests than that feeds.
+const LARGEST_WINDOW_BYTES: usize = 16 * 1024 * 1024;
 /// Batches that may be unsettled at a time. Where a batch is a single post, bytes alone would let too many wait.
 const WINDOW_BATCHES: usize = 1024;
 
@@ -48,8 +51,8 @@ pub(crate) struct Options {
     /// The run takes no post that is due later, and after it sends none for the first time.
     pub(crate) duration: Option<Duration>,
     pub(crate) batch: BatchLimits,
-    /// Wait for each batch before the next one goes.
-    pub(crate) one_by_one: bool,
+    /// Requests on the wire at a time that the user asks for; 1: each batch waits for the one before.
+    pub(crate) in_flight: Option<u16>,
     /// The run ends once so many posts have been set aside.
     pub(crate) max_undelivered: Option<u64>,
     /// How long what is on the wire may settle once the run is told to stop.
@@ -124,7 +127,7 @@ pub(crate) async fn run(
         source_open: true,
         taken: 0,
         batch: Batch::new(options.batch),
-        window: Window::new(options.one_by_one),
+        window: Window::new(options.in_flight),
         books: Books::default(),
         returned: 0,
         broken: false,
@@ -229,7 +232,8 @@ impl Run<'_> {
                 }
                 chunk = posts.next(), if wants_posts => match chunk {
                     None => self.source_open = false,
-                    Some(Ok(chunk)) => self.waiting.extend(chunk),
+                    // Wanted only where none waits.
+                    Some(Ok(chunk)) => self.waiting = chunk.into(),
                     Some(Err(failure)) => {
                         self.failure = Some(failure);
                         return true;
@@ -527,7 +531,9 @@ impl Batch {
     pub(crate) fn take(&mut self) -> (Vec<Post>, usize) {
         let bytes = self.sizes.iter().map(|(_, size)| size).sum();
         self.sizes = PerKind::default();
-        (std::mem::take(&mut self.posts), bytes)
+        // The next one is likely to be as long.
+        let next = Vec::with_capacity(self.posts.len());
+        (std::mem::replace(&mut self.posts, next), bytes)
     }
 }
 
@@ -544,6 +550,8 @@ struct Window {
     deliveries: VecDeque<UnderWay>,
     bytes: usize,
     most_batches: usize,
+    /// That keep as many requests busy as the user asks for, one for each kind of record.
+    wanted_batches: usize,
     /// The target has not answered yet for all records of a batch: posts go one at a time, so that one that is not there, or
     /// a topic of it that hangs, holds no more of them.
     new: bool,
@@ -568,12 +576,17 @@ impl Drop for UnderWay {
 }
 
 impl Window {
-    fn new(one_by_one: bool) -> Self {
-        let most_batches = if one_by_one { 1 } else { WINDOW_BATCHES };
+    fn new(in_flight: Option<u16>) -> Self {
+        let requests = in_flight.map_or(0, usize::from);
         Self {
             deliveries: VecDeque::new(),
             bytes: 0,
-            most_batches,
+            most_batches: if in_flight == Some(1) {
+                1
+            } else {
+                WINDOW_BATCHES
+            },
+            wanted_batches: requests.div_ceil(Kind::ALL.len()),
             new: true,
         }
     }
@@ -591,8 +604,13 @@ impl Window {
     }
 
     fn is_open(&self) -> bool {
-        let room = if self.new { 1 } else { self.most_batches };
-        self.deliveries.len() < room && (self.bytes < WINDOW_BYTES || self.is_empty())
+        let most = if self.new { 1 } else { self.most_batches };
+        let most_bytes = if self.deliveries.len() < self.wanted_batches {
+            LARGEST_WINDOW_BYTES
+        } else {
+            WINDOW_BYTES
+        };
+        self.deliveries.len() < most && self.bytes < most_bytes
     }
 
     fn start(&mut self, (posts, bytes): (Vec<Post>, usize), delivery: &Arc<Delivery>) {

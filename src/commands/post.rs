@@ -415,7 +415,7 @@ impl Plan {
             count: self.count(),
             duration: args.duration,
             batch: sending::batch_limits(&args.sending, &self.sink),
-            one_by_one: sending::is_one_by_one(&args.sending),
+            in_flight: sending::in_flight(&args.sending),
             max_undelivered: Some(args.sending.max_undelivered.0),
             grace: args.sending.grace,
             digest: args.output.verbose > 0,

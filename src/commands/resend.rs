@@ -434,7 +434,7 @@ async fn send_route(
         count: None,
         duration: None,
         batch: sending::batch_limits(&args.sending, &sink),
-        one_by_one: sending::is_one_by_one(&args.sending),
+        in_flight: sending::in_flight(&args.sending),
         max_undelivered: Some(args.sending.max_undelivered.0),
         grace: args.sending.grace,
         digest: false,

@@ -106,7 +106,10 @@ pub(super) fn refuse_useless(args: &SendingArgs, origin: &Origin) -> Result<(), 
     }
 }
 
-/// Whether each batch waits for the one before.
-pub(super) fn is_one_by_one(args: &SendingArgs) -> bool {
-    args.in_flight == Asked::Most(1)
+/// Requests on the wire at a time; none where the user leaves it to pinemu.
+pub(super) fn in_flight(args: &SendingArgs) -> Option<u16> {
+    match args.in_flight {
+        Asked::Auto => None,
+        Asked::Most(most) => Some(most),
+    }
 }

@@ -48,7 +48,8 @@ struct Plan {
     count: Option<u64>,
     duration: Option<Duration>,
     batch: BatchLimits,
-    one_by_one: bool,
+    /// That the user asks for.
+    requests: Option<u16>,
     max_undelivered: Option<u64>,
     grace: Duration,
     stop: Option<Duration>,
@@ -74,7 +75,7 @@ impl Default for Plan {
                 bytes: usize::MAX,
                 linger: Duration::ZERO,
             },
-            one_by_one: false,
+            requests: None,
             max_undelivered: None,
             grace: Duration::from_secs(10),
             stop: None,
@@ -109,7 +110,7 @@ impl Plan {
             } else {
                 self.batch
             },
-            one_by_one: self.one_by_one,
+            in_flight: self.requests,
             max_undelivered: self.max_undelivered,
             grace: self.grace,
             digest: false,
@@ -151,14 +152,14 @@ prop_compose! {
         count in prop::option::weighted(0.3, 1..80_u64),
         duration in prop::option::weighted(0.2, 1..60_000_u64),
         batch in batches(),
-        one_by_one in prop::bool::weighted(0.2),
+        requests in prop::option::weighted(0.2, Just(1)),
         max_undelivered in prop::option::weighted(0.2, 1..10_u64),
         (grace, stop) in (0..20_000_u64, prop::option::weighted(0.4, 0..60_000_u64)),
     ) -> Plan {
         let millis = Duration::from_millis;
         Plan {
             api, in_flight, retry_for: Duration::from_secs(retry_for), chunks, source_fails, rate, count,
-            duration: duration.map(millis), batch, one_by_one, max_undelivered, grace: millis(grace),
+            duration: duration.map(millis), batch, requests, max_undelivered, grace: millis(grace),
             stop: stop.map(millis), moves, after, arrivals: Arrivals::Constant, before: 0,
         }
     }
@@ -379,7 +380,7 @@ fn check(plan: &Plan, target: &Target, ended: &Ended, dir: &Path) -> Result<(), 
         prop_assert!(small || got.keys.len() == 1, "{:?}", got);
         prop_assert!(got.keys.is_sorted());
         prop_assert!(got.keys[0] != 1 || got.keys.len() == 1, "{:?}", got);
-        if plan.one_by_one {
+        if plan.requests == Some(1) {
             let new = got.keys.iter().filter(|key| seen.insert((got.kind, **key)));
             firsts[got.kind].extend(new);
         }
@@ -505,22 +506,26 @@ async fn no_more_than_1024_batches_wait_for_the_oldest() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_more_than_six_mebibytes_wait_for_the_oldest() {
-    // Three records of half a mebibyte each.
-    let plan = Plan {
-        chunks: vec![(Duration::ZERO, vec![512 * 1024; 40])],
-        batch: BatchLimits {
-            posts: 1,
-            ..Plan::default().batch
-        },
-        moves: vec![Move::all(Yes); 3],
-        after: hangs(),
-        stop: Some(Duration::from_mins(1)),
-        ..Plan::default()
-    };
-    let (ended, _, _dir) = play(&plan).await;
-    // And the one that would be next.
-    assert_eq!((ended.books.posts.read, ended.returned), (1, 4 + 1));
+async fn no_more_wait_for_the_oldest_than_feed_the_requests_that_may_go() {
+    for (requests, batches) in [(None, 2), (Some(6), 2), (Some(24), 8), (Some(64), 11)] {
+        // Three records of half a mebibyte each.
+        let plan = Plan {
+            chunks: vec![(Duration::ZERO, vec![512 * 1024; 40])],
+            batch: BatchLimits {
+                posts: 1,
+                ..Plan::default().batch
+            },
+            requests,
+            moves: vec![Move::all(Yes); 3],
+            after: hangs(),
+            stop: Some(Duration::from_mins(1)),
+            ..Plan::default()
+        };
+        let (ended, _, _dir) = play(&plan).await;
+        // And the one that would be next.
+        let found = (ended.books.posts.read, ended.returned);
+        assert_eq!(found, (1, batches + 1), "{requests:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -614,7 +619,7 @@ async fn a_duration_ends_the_taking_of_posts_while_the_target_or_the_source_stal
     let plan = Plan {
         duration: Some(Duration::from_secs(30)),
         moves: [vec![stalls(Yes); 3], vec![stalls(Later); 3]].concat(),
-        one_by_one: true,
+        requests: Some(1),
         ..Plan::of(1000)
     };
     let (ended, target, _dir) = play(&plan).await;
@@ -841,7 +846,7 @@ async fn count_duration_and_rate_compose() {
 async fn a_run_that_is_stopped_and_goes_on_adds_up_to_the_whole_one_pauses_included() {
     let whole = Plan {
         arrivals: Arrivals::Poisson,
-        one_by_one: true,
+        requests: Some(1),
         ..paced(5.0, 100)
     };
     let start = Instant::now();
@@ -867,7 +872,7 @@ async fn a_run_that_is_stopped_and_goes_on_adds_up_to_the_whole_one_pauses_inclu
     };
     let second = Plan {
         arrivals: Arrivals::Poisson,
-        one_by_one: true,
+        requests: Some(1),
         ..second
     };
     let dir = tempfile::tempdir().unwrap();

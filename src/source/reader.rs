@@ -23,7 +23,7 @@ use super::{
 use crate::{failure::Failure, post::Key, retry::Backoff, shard::Shard};
 
 /// JSON that a page holds, about. For each table one is read, one waits and one is taken apart; larger ones are no faster.
-const PAGE_BYTES: usize = 128 * 1024;
+const PAGE_BYTES: usize = 64 * 1024;
 /// The rows of the first page: few, so that the first post goes out soon. No query asks for fewer.
 const FIRST_PAGE: usize = 200;
 /// The rows that a query asks for at the most.
