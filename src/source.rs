@@ -283,11 +283,7 @@ impl Database {
     /// What failed, on what, and what to do.
     pub(crate) fn failure(&self, error: &sqlx::Error) -> Failure {
         let name = self.name();
-        let code = error.as_database_error().and_then(|error| {
-            error
-                .try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>()
-                .map(sqlx::mysql::MySqlDatabaseError::number)
-        });
+        let code = mysql::number(error);
         if let Some(failure) = self.tls_failure(error) {
             return failure;
         }

@@ -6,7 +6,7 @@ use std::{io, time::Duration};
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::{
     ConnectOptions, Decode, MySql, Row, ValueRef,
-    mysql::{MySqlConnectOptions, MySqlConnection, MySqlRow, MySqlSslMode},
+    mysql::{MySqlConnectOptions, MySqlConnection, MySqlDatabaseError, MySqlRow, MySqlSslMode},
 };
 use tokio::time::timeout;
 use url::Url;
@@ -106,6 +106,14 @@ impl Server {
 /// A server cuts off a reader that pauses in the middle of a result; this lets it pause.
 pub(super) fn let_reader_pause() -> String {
     format!("SET SESSION net_write_timeout = {NET_WRITE_TIMEOUT}")
+}
+
+/// The number of an error that the server sent, if it is one of MySQL's.
+pub(super) fn number(error: &sqlx::Error) -> Option<u16> {
+    error
+        .as_database_error()?
+        .try_downcast_ref::<MySqlDatabaseError>()
+        .map(MySqlDatabaseError::number)
 }
 
 /// Columns in the table's order; empty if there is no such table.

@@ -19,10 +19,12 @@ use tracing::{info, warn};
 
 use super::{
     Connection, Database, Oddities, Options, Place, Row, RowError, Rows, Table, Walk, all_of, lock,
+    mysql,
 };
 use crate::{failure::Failure, post::Key, retry::Backoff, shard::Shard};
 
-/// JSON that a page holds, about. For each table one is read, one waits and one is taken apart; larger ones are no faster.
+/// JSON that a page holds, about. For each table one is read, one waits and one is taken apart; larger ones are hardly
+/// faster.
 const PAGE_BYTES: usize = 64 * 1024;
 /// The rows of the first page: few, so that the first post goes out soon. No query asks for fewer.
 const FIRST_PAGE: usize = 200;
@@ -40,16 +42,8 @@ impl RowError {
     /// Whether the server's limit on the time of a statement has ended it: `max_statement_time` of MariaDB,
     /// `max_execution_time` of MySQL.
     fn is_overdue(&self) -> bool {
-        matches!(self, Self::Database(error) if matches!(number(error), Some(1969 | 3024)))
+        matches!(self, Self::Database(error) if matches!(mysql::number(error), Some(1969 | 3024)))
     }
-}
-
-/// The number of an error that the server sent, if it is one of MySQL's.
-fn number(error: &sqlx::Error) -> Option<u16> {
-    error
-        .as_database_error()?
-        .try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>()
-        .map(sqlx::mysql::MySqlDatabaseError::number)
 }
 
 /// Whether the database may be back in a moment: the connection broke or the server is going down or coming up.
@@ -63,7 +57,7 @@ pub(super) fn is_transient(error: &sqlx::Error) -> bool {
             // Too many connections, server shutdown, query interrupted, lock wait, deadlock, connection killed, idle for
             // too long, …
             matches!(
-                number(error),
+                mysql::number(error),
                 Some(
                     1040 | 1053 | 1077 | 1079 | 1152 | 1158
                         ..=1161 | 1205 | 1213 | 1317 | 1927 | 2006 | 2013 | 4031
